@@ -1,0 +1,1 @@
+"""Who is let in: built-in plugins of `IAuthenticator`, one file each."""

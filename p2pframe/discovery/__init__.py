@@ -1,0 +1,1 @@
+"""Where peers are: built-in plugins of `IDiscovery`, one file each."""

@@ -1,0 +1,1 @@
+"""What the bytes mean: built-in plugins of `INetworkProtocol`, one folder each."""

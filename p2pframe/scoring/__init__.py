@@ -1,0 +1,1 @@
+"""What the facts about a peer are worth: built-in plugins of `IScorer`, one file each."""

@@ -1,0 +1,1 @@
+"""What survives a crash: built-in plugins of `IStorage`, one file each."""

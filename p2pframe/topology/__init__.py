@@ -1,0 +1,1 @@
+"""Which peers to hold: built-in plugins of `ITopology`, one file each."""

@@ -1,0 +1,1 @@
+"""How byte streams travel: built-in plugins of `ITransport`, one file each."""
