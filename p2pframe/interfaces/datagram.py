@@ -1,0 +1,39 @@
+"""IDatagramTransport: how do datagrams travel?"""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from p2pframe.model import PeerAddress
+
+
+class IDatagramReceiver(Interface):
+    """What a datagram protocol gives core to deliver to."""
+
+    def datagram_received(data: bytes, source: PeerAddress) -> None:
+        """Called for each datagram that the gate let through. The source may be forged: treat it as unproven.
+
+        An exception is logged with the plugin's name and counted; the datagram is lost.
+        """
+
+
+class IDatagramPort(Interface):
+    """An open datagram socket, as a protocol sees it."""
+
+    address: PeerAddress = Attribute("Where it is bound.")
+
+    def send(data: bytes, target: PeerAddress) -> None:
+        """Send one datagram; what the system refuses is counted and lost, as the network would lose it."""
+
+
+class IDatagramTransport(Interface):
+    """How datagrams travel. One instance serves one network."""
+
+    name: str = Attribute("The plugin's name.")
+
+    def open(receiver: IDatagramReceiver) -> Deferred[IDatagramPort]:
+        """Called once at start: bind, and deliver what arrives to `receiver`. Fails with `StartError` on a busy port."""
+
+    def close() -> Deferred[None]:
+        """Called once at stop: close the socket; nothing is delivered afterwards."""

@@ -1,0 +1,48 @@
+"""IDiscovery: where are peers, and how do they find us?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from p2pframe.model import FoundAddress, PeerAddress
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryState:
+    """What a discovery plugin decides on whether it is due; times in seconds.
+
+    `outbound` counts open dialled sessions (manual ones not), `wanted` the slots for them; `last_run` is how long ago this
+    plugin's latest `find` began, None for never.
+    """
+
+    uptime: float
+    outbound: int
+    wanted: int
+    book_size: int
+    last_run: float | None
+
+
+class IDiscovery(Interface):
+    """Where peers are, and how they find us. Opens no session: core takes what is found into the address book."""
+
+    name: str = Attribute("The plugin's name: the source that the address book remembers.")
+    manual: bool = Attribute("True where what is found are the operator's own peers: held in manual slots, always retried.")
+
+    def due(state: DiscoveryState) -> bool:
+        """Called about once a second while no `find` of this plugin runs. Never raises."""
+
+    def find(limit: int) -> Deferred[Sequence[FoundAddress]]:
+        """Called when due: look for at most `limit` addresses. Cancelled at stop and after `limits.discovery_timeout`.
+
+        A failure is logged with the plugin's name, counted, and retried with backoff.
+        """
+
+    def announce(addresses: Sequence[PeerAddress]) -> Deferred[None]:
+        """Called once we listen, and when our addresses change: make us findable, where the plugin can."""
+
+    def withdraw() -> Deferred[None]:
+        """Called at stop: take it back, as far as the plugin can."""

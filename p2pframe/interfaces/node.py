@@ -1,0 +1,134 @@
+"""INodeView and INodeControl: core's own face to applications: read-only snapshots, and the few things one may ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from p2pframe.model import FoundAddress, PeerAddress, Penalty, SessionId, SessionSnapshot, Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, explained: `kind` is a stable word (`session.closed`, `peer.refused`, `peer.banned`,
+    `item.accepted`); `time` is unix seconds; `number` counts up without gaps. `fields` say who, by which rule, on what evidence, with
+    which score and parts."""
+
+    number: int
+    time: float
+    kind: str
+    network: str
+    session: SessionId | None
+    address: PeerAddress | None
+    fields: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How one item spread, as far as this node saw: unix time of the first sight, who brought it (None: our own), how many peers
+    announced it to us, how many we told, and the delays of the others' announcements after the first sight, in seconds (bounded)."""
+
+    topic: str
+    id: bytes
+    first_seen: float
+    source: SessionId | None
+    heard_from: int
+    told: int
+    delays: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkView:
+    """One network at a glance."""
+
+    name: str
+    protocol: str
+    listening: tuple[str, ...]
+    slots: Mapping[Slot, tuple[int, int]]
+    book: Mapping[str, int]
+    status: Mapping[str, str | int | float | bool]
+
+
+class INodeView(Interface):
+    """Read-only snapshots of a node. `context.service(INodeView)`."""
+
+    def networks() -> Sequence[NetworkView]:
+        """Every network, in config order. `slots` maps a class to (used, allowed); `status` comes from the protocol."""
+
+    def sessions(network: str | None = None) -> Sequence[SessionSnapshot]:
+        """Every session, by network and id."""
+
+    def penalties() -> Sequence[Penalty]:
+        """Bans and discouragements in force."""
+
+    def events(after: int = 0, limit: int = 1000) -> Sequence[Event]:
+        """Events with a number greater than `after` that are still kept (`node.events`), oldest first."""
+
+    def spreads(network: str, limit: int = 100) -> Sequence[Spread]:
+        """The latest items of a network and how they spread, newest first."""
+
+    def config() -> Mapping[str, object]:
+        """The effective config, secrets as `***`."""
+
+    def subscribe(callback: Callable[[Event], None]) -> Callable[[], None]:
+        """Call back with every event from now on. Returns what ends it."""
+
+
+class INodeControl(Interface):
+    """What one may ask of a node. `context.service(INodeControl)`."""
+
+    def connect(network: str, address: PeerAddress) -> Deferred[SessionId]:
+        """Dial a manual peer once; fires when the session has opened, fails with the reason why not."""
+
+    def disconnect(network: str, session: SessionId, reason: str = "asked to") -> bool:
+        """End a session; False where there is none of that id."""
+
+    def ban(subject: str, duration: float, reason: str, scope: str = "node") -> Deferred[None]:
+        """Ban an address, network or `id:` peer for `duration` seconds and end its sessions; fires when it is durable.
+
+        Raises ValueError where `subject` is none of these or `scope` no network.
+        """
+
+    def unban(subject: str, scope: str = "node") -> Deferred[bool]:
+        """Lift a ban or discouragement; fires with whether there was one, when durable."""
+
+    def protect(network: str, session: SessionId, protected: bool = True) -> bool:
+        """Keep a session from eviction and rotation; False where there is none of that id."""
+
+    def tap(network: str, session: SessionId, callback: Callable[[str, bytes], None] | None) -> bool:
+        """Call back with direction (`in`, `out`) and bytes of a session, or end that with None."""
+
+    def reconfigure(text_or_path: str) -> Deferred[Sequence[str]]:
+        """Check a whole new config file and apply it: `reconfigure` where only live fields differ, a restart of the network where not.
+
+        Fires with what was done, in words; fails with `ConfigError`, in which case nothing has changed.
+        """
+
+
+class IAddressBook(Interface):
+    """A network's addresses, for its protocol. `context.service(IAddressBook)`."""
+
+    size: int = Attribute("How many addresses it holds.")
+
+    def sample(maximum: int, percent: int = 100) -> Sequence[FoundAddress]:
+        """At most `maximum` and `percent` of the addresses, at random, with when they were last heard of, none stale."""
+
+    def add(found: Sequence[FoundAddress], source: PeerAddress | str) -> int:
+        """Take addresses in; `source` is the peer that told of them or a discovery plugin's name. Returns how many were new."""
+
+
+class IStatus(Interface):
+    """A protocol may also provide this: what to show of it at a glance."""
+
+    def status() -> Mapping[str, str | int | float | bool]:
+        """A few named values (height, tip, held transactions)."""
+
+
+class IReconfigurable(Interface):
+    """A plugin with live config fields also provides this."""
+
+    def reconfigure(config: object) -> None:
+        """Called with a new, checked config that differs in live fields only. Usually `self.config = config`. Must not raise."""
