@@ -224,7 +224,8 @@ class Validation:
     """A validator's answer.
 
     REJECT carries a reason and, where the sender is to blame, a fact; WAIT names the items (of the same topic) that
-    it waits for, which core then asks for; ACCEPT may set the item's priority.
+    it waits for, which core then asks for; ACCEPT may set the item's priority, and with `spread` False has it held and
+    served but told to nobody until the protocol says so (`IItems.spread`).
     """
 
     outcome: Outcome
@@ -232,6 +233,7 @@ class Validation:
     fact: Fact | None = None
     missing: tuple[ItemId, ...] = ()
     priority: float | None = None
+    spread: bool = True
 
 
 ACCEPTED = Validation(Outcome.ACCEPT)

@@ -30,6 +30,10 @@ class IItems(Interface):
     def publish(item: Item) -> Deferred[Validation]:
         """An item of our own: validated, stored and spread like any other. Fires with the validator's answer."""
 
+    def spread(item: Item, source: ISession | None = None) -> None:
+        """Hand an item that is held to the relay policy now: for a protocol whose validator said `spread=False` because
+        the item was not yet news (a block that did not connect)."""
+
     def known(topic: Topic, id: ItemId) -> bool:
         """Whether it is held, being fetched into the store, or was recently rejected."""
 

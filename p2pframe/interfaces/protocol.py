@@ -63,6 +63,9 @@ class IConversation(Interface):
     def tick(now: float) -> None:
         """Called every few seconds (`limits.tick`): the place for pings and silences. `now` is `reactor.seconds()`."""
 
+    def drained() -> None:
+        """Called when `ISession.writable` has become True again: go on with what was held back."""
+
     def announce(topic: Topic, items: Sequence[Item]) -> None:
         """Tell the peer that we have these (a link's verb)."""
 
