@@ -37,9 +37,8 @@ def main() -> int:
         return 0
     folder.mkdir(parents=True, exist_ok=True)
     package.write_text(wanted)
-    result = subprocess.run(
-        ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"], cwd=folder, check=False
-    )
+    command = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
+    result = subprocess.run(command, cwd=folder, check=False)
     if result.returncode:
         print(f"error: npm could not install bcoin into {folder}: its message is above", file=sys.stderr)
     return result.returncode

@@ -19,10 +19,10 @@ settings.register_profile(
     derandomize=bool(os.environ.get("CI")),
     print_blob=True,
 )
-settings.register_profile(
-    "long", parent=settings.get_profile("ci"), max_examples=20_000, derandomize=False
-)
-settings.load_profile("long" if os.environ.get("P2PFRAME_FUZZ") == "long" else "ci")
+settings.register_profile("short", parent=settings.get_profile("ci"), max_examples=500, derandomize=False)
+settings.register_profile("long", parent=settings.get_profile("short"), max_examples=20_000)
+# P2PFRAME_FUZZ=short or long: more examples for each property, and others each time.
+settings.load_profile(os.environ.get("P2PFRAME_FUZZ") or "ci")
 
 
 def pytest_configure() -> None:

@@ -1,0 +1,307 @@
+"""Sphinx directives that make the reference from the code: interfaces, values, config models, plugins, command line.
+
+Docstrings are shown as they are written, by a few plain rules (paragraphs, lists, `code`, indented blocks): whoever
+writes one need not know that a documentation tool reads it.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import enum
+import inspect
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from importlib.metadata import entry_points
+
+from config_fields import Row, nested_models, rows
+from docutils import nodes
+from docutils.parsers.rst import directives
+from pydantic import BaseModel
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+from zope.interface.interface import InterfaceClass, Method
+
+from p2pframe.interfaces import SEAMS
+
+LOG = logging.getLogger(__name__)
+_CODE = re.compile(r"``(.+?)``|`([^`]+?)`")
+_BULLET = re.compile(r"[-*] ")
+
+
+# --- text ---------------------------------------------------------------------------------------------------
+
+
+def inline(text: str) -> list[nodes.Node]:
+    """A line of a docstring, with what stands between backticks as code."""
+    out: list[nodes.Node] = []
+    at = 0
+    for match in _CODE.finditer(text):
+        out.append(nodes.Text(text[at : match.start()]))
+        code = match[1] or match[2]
+        out.append(nodes.literal(code, code))
+        at = match.end()
+    out.append(nodes.Text(text[at:]))
+    return out
+
+
+def prose(doc: str | None) -> list[nodes.Node]:
+    """A docstring as paragraphs, bullet lists and literal blocks."""
+    out: list[nodes.Node] = []
+    for block in re.split(r"\n\s*\n", inspect.cleandoc(doc or "")):
+        lines = block.splitlines()
+        if not lines:
+            continue
+        if all(line.startswith("  ") for line in lines) or re.match(r"[=+|-]{3,}", lines[0]):
+            text = textwrap.dedent(block)
+            out.append(nodes.literal_block(text, text))
+        elif _BULLET.match(lines[0]):
+            items = nodes.bullet_list()
+            for item in re.split(r"\n(?=[-*] )", block):
+                text = " ".join(item[2:].split())
+                items += nodes.list_item("", nodes.paragraph("", "", *inline(text)))
+            out.append(items)
+        else:
+            text = " ".join(block.split())
+            out.append(nodes.paragraph("", "", *inline(text.removesuffix(":") + ":" if text.endswith("::") else text)))
+    return out
+
+
+def section(title: str, *parts: Iterable[nodes.Node], id: str | None = None) -> nodes.section:
+    made = nodes.section(ids=[nodes.make_id(id or title)], names=[title])
+    made += nodes.title("", "", *inline(title))
+    for part in parts:
+        made.extend(part)
+    return made
+
+
+def definitions(entries: Iterable[tuple[str, list[nodes.Node]]]) -> list[nodes.Node]:
+    made = nodes.definition_list()
+    for term, body in entries:
+        item = nodes.definition_list_item("", nodes.term("", "", nodes.literal(term, term)))
+        item += nodes.definition("", *(body or [nodes.paragraph()]))
+        made += item
+    return [made] if len(made) else []
+
+
+def table(head: list[str], body: Iterable[list[list[nodes.Node]]], widths: list[int]) -> nodes.table:
+    made = nodes.table()
+    group = nodes.tgroup(cols=len(head))
+    made += group
+    for width in widths:
+        group += nodes.colspec(colwidth=width)
+    thead = nodes.thead()
+    group += thead
+    thead += nodes.row("", *(nodes.entry("", nodes.paragraph(text=text)) for text in head))
+    tbody = nodes.tbody()
+    group += tbody
+    for cells in body:
+        tbody += nodes.row("", *(nodes.entry("", nodes.paragraph("", "", *cell)) for cell in cells))
+    return made
+
+
+# --- source -------------------------------------------------------------------------------------------------
+
+
+def class_source(cls: object, module: str, name: str) -> ast.ClassDef:
+    """The definition of a class in the source of its module: zope.interface keeps no annotations."""
+    for node in ast.walk(ast.parse(inspect.getsource(import_module(module)))):
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return node
+    raise LookupError(f"{module} has no class {name}")
+
+
+def signatures(definition: ast.ClassDef) -> dict[str, str]:
+    """Each method's signature with its annotations, by name."""
+    out = {}
+    for node in definition.body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+            out[node.name] = f"{node.name}({ast.unparse(node.args)}){returns}"
+    return out
+
+
+def attributes(definition: ast.ClassDef) -> list[tuple[str, str, str]]:
+    """Name, type and docstring (the string that follows) of each annotated attribute."""
+    out = []
+    for node, after in zip(definition.body, [*definition.body[1:], None], strict=True):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id[0] != "_":
+            doc = ""
+            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str):
+                doc = after.value.value
+            out.append((node.target.id, ast.unparse(node.annotation), doc))
+    return out
+
+
+# --- what is shown ------------------------------------------------------------------------------------------
+
+
+def interface(iface: InterfaceClass) -> nodes.section:
+    definition = class_source(iface, iface.__module__, iface.__name__)
+    signature = signatures(definition)
+    types = {name: kind for name, kind, _ in attributes(definition)}
+    described = sorted(iface.namesAndDescriptions(), key=lambda pair: getattr(pair[1], "order", 0))
+    entries = []
+    for name, element in described:
+        if isinstance(element, Method):
+            entries.append((signature.get(name, name + element.getSignatureString()), prose(element.getDoc())))
+        else:
+            entries.append((f"{name}: {types[name]}" if name in types else name, prose(element.getDoc())))
+    return section(iface.__name__, prose(iface.getDoc()), definitions(entries), id=f"interface-{iface.__name__}")
+
+
+def value(cls: type) -> nodes.section:
+    definition = class_source(cls, cls.__module__, cls.__name__)
+    entries: list[tuple[str, list[nodes.Node]]] = []
+    if issubclass(cls, enum.Enum):
+        entries = [(f"{member.name} = {member.value!r}", []) for member in cls]
+    else:
+        entries = [(f"{name}: {kind}", prose(doc)) for name, kind, doc in attributes(definition)]
+    for name, signature in signatures(definition).items():
+        if not name.startswith("_"):
+            entries.append((signature, prose(getattr(cls, name).__doc__)))
+    doc = cls.__doc__ if not (dataclasses.is_dataclass(cls) and (cls.__doc__ or "").startswith(cls.__name__ + "(")) else ""
+    return section(cls.__name__, prose(doc), definitions(entries), id=f"value-{cls.__name__}")
+
+
+def config_table(model: type[BaseModel]) -> list[nodes.Node]:
+    found = list(rows(model))
+    if not found:
+        return [nodes.paragraph(text="No options.")]
+
+    def cells(row: Row) -> list[list[nodes.Node]]:
+        return [
+            [nodes.literal(row.name, row.name)],
+            [nodes.Text(row.type)],
+            [nodes.literal(row.default, row.default)] if row.default else [nodes.Text("needed")],
+            inline(row.description),
+            [nodes.Text("yes" if row.live else "")],
+        ]
+
+    out: list[nodes.Node] = [
+        table(["Option", "Type", "Default", "What it does", "Live"], map(cells, found), [20, 15, 15, 45, 5])
+    ]
+    for nested in nested_models(model):
+        out += [nodes.paragraph("", "", nodes.strong(text=nested.__name__)), *prose(nested.__doc__), *config_table(nested)]
+    return out
+
+
+class Generated(SphinxDirective):
+    """What all of these share: the page is rebuilt whenever it is asked for, because the code may have changed."""
+
+    has_content = False
+
+    def run(self) -> list[nodes.Node]:
+        self.env.note_reread()
+        return list(self.generate())
+
+    def generate(self) -> Iterator[nodes.Node]:
+        raise NotImplementedError
+
+    def warn(self, text: str) -> None:
+        LOG.warning(text, location=self.get_location())
+
+
+class Seams(Generated):
+    """`{seams}`: every interface that a kind of plugin implements, by kind."""
+
+    def generate(self) -> Iterator[nodes.Node]:
+        for interfaces in SEAMS.values():
+            yield from map(interface, interfaces)
+
+
+class Provided(Generated):
+    """`{provided}`: the interfaces on the page p2pframe.interfaces that are no seam: what core gives to plugins."""
+
+    def generate(self) -> Iterator[nodes.Node]:
+        page = import_module("p2pframe.interfaces")
+        seams = {iface for interfaces in SEAMS.values() for iface in interfaces}
+        for name in sorted(page.__all__):
+            found = getattr(page, name)
+            if isinstance(found, InterfaceClass) and found not in seams:
+                yield interface(found)
+
+
+class Values(Generated):
+    """`{values} module`: the public classes that a module defines."""
+
+    required_arguments = 1
+
+    def generate(self) -> Iterator[nodes.Node]:
+        module = import_module(self.arguments[0])
+        for name, found in vars(module).items():
+            if inspect.isclass(found) and found.__module__ == module.__name__ and not name.startswith("_"):
+                yield value(found)
+
+
+class ConfigModel(Generated):
+    """`{config-model} module:Class`: the options of a config model."""
+
+    required_arguments = 1
+
+    def generate(self) -> Iterator[nodes.Node]:
+        module, _, name = self.arguments[0].partition(":")
+        model = getattr(import_module(module), name)
+        yield from prose(model.__doc__)
+        yield from config_table(model)
+
+
+class Plugins(Generated):
+    """`{plugins}`: the plugins that come with the package: by kind, with what they do and their options."""
+
+    option_spec = {"group": directives.unchanged}
+
+    def generate(self) -> Iterator[nodes.Node]:
+        group = self.options.get("group", "p2pframe.plugins")
+        points = [p for p in entry_points(group=group) if p.dist is not None and p.dist.name == "p2pframe"]
+        if not points:
+            self.warn(f"no entry point in {group}: is p2pframe installed?")
+        for kind in SEAMS:
+            of_kind = sorted((p for p in points if p.name.partition(".")[0] == kind), key=lambda p: p.name)
+            made = []
+            for point in of_kind:
+                try:
+                    cls = point.load()
+                    spec = cls.__p2pframe_plugin__
+                except (ImportError, AttributeError) as error:
+                    self.warn(f"plugin {point.name} ({point.value}): {error}")
+                    continue
+                made.append(section(f"{kind}: `{spec.name}`", prose(cls.__doc__), config_table(spec.config), id=point.name))
+            yield from made
+
+
+class CommandLine(Generated):
+    """`{command-line}`: the help texts of `p2pframe` and of `twistd p2pnode`, as the programs print them."""
+
+    def generate(self) -> Iterator[nodes.Node]:
+        import click
+
+        from p2pframe.cli import main
+        from p2pframe.tap import Options
+
+        def block(command: click.Command, context: click.Context) -> nodes.Node:
+            text = command.get_help(context)
+            return nodes.literal_block(text, text)
+
+        options = Options()
+        options.getSynopsis = lambda: "Usage: twistd [options of twistd] p2pnode [options]\n"
+        text = str(options).strip()
+        yield section("`twistd p2pnode`", [nodes.literal_block(text, text)], id="twistd-p2pnode")
+        root = click.Context(main, info_name="p2pframe")
+        yield section("`p2pframe`", [block(main, root)], id="command-p2pframe")
+        for name, command in sorted(getattr(main, "commands", {}).items()):
+            context = click.Context(command, info_name=name, parent=root)
+            yield section(f"`p2pframe {name}`", [block(command, context)], id=f"command-{name}")
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_directive("seams", Seams)
+    app.add_directive("provided", Provided)
+    app.add_directive("values", Values)
+    app.add_directive("config-model", ConfigModel)
+    app.add_directive("plugins", Plugins)
+    app.add_directive("command-line", CommandLine)
+    return {"parallel_read_safe": True}
