@@ -1,1 +1,22 @@
-"""Library for conversations of framed messages: bounded buffer, parse loop, dispatch table. Without I/O."""
+"""Library for conversations of framed messages: bounded buffer, parse loop, dispatch table. Without I/O.
+
+A protocol brings a `Framing` (what a header says), a conversation brings its tables of handlers, and core's session drives
+the `FrameLoop` between them.
+"""
+
+from __future__ import annotations
+
+from p2pframe.framing.errors import MalformedMessage, TooMany
+from p2pframe.framing.loop import UNKNOWN, Entry, FrameLoop, Framing, Handler, IRejections, Table
+
+__all__ = [
+    "UNKNOWN",
+    "Entry",
+    "FrameLoop",
+    "Framing",
+    "Handler",
+    "IRejections",
+    "MalformedMessage",
+    "Table",
+    "TooMany",
+]

@@ -30,10 +30,10 @@ _OUTPOINT = Struct("<32sI")
 
 
 class TxInput(NamedTuple):
-    """An input: the output that it spends (`previous` txid, `index`), its script, sequence and witness stack."""
+    """An input: the output that it spends (`txid` and its position `vout` there), script, sequence, witness stack."""
 
-    previous: bytes
-    index: int
+    txid: bytes
+    vout: int
     script: bytes = b""
     sequence: int = 0xFFFFFFFF
     witness: tuple[bytes, ...] = ()
@@ -179,9 +179,9 @@ class Transaction:
         count, at = read_compact(raw, 6 if self._witness_at else 4)
         spends: list[tuple[bytes, int, bytes, int]] = []
         for _ in range(count):
-            previous, index = _OUTPOINT.unpack_from(raw, at)
+            txid, vout = _OUTPOINT.unpack_from(raw, at)
             size, at = read_compact(raw, at + 36)
-            spends.append((previous, index, raw[at : at + size], _U32.unpack_from(raw, at + size)[0]))
+            spends.append((txid, vout, raw[at : at + size], _U32.unpack_from(raw, at + size)[0]))
             at += size + 4
         stacks = self._witnesses(count)
         inputs = tuple(TxInput(*spend, stack) for spend, stack in zip(spends, stacks, strict=True))
@@ -245,7 +245,7 @@ def build_transaction(
         raise ValueError("a transaction needs an input: without one its encoding would be ambiguous")
     body = [compact_size(len(inputs))]
     for spend in inputs:
-        body += (_OUTPOINT.pack(spend.previous, spend.index), var_bytes(spend.script), _U32.pack(spend.sequence))
+        body += (_OUTPOINT.pack(spend.txid, spend.vout), var_bytes(spend.script), _U32.pack(spend.sequence))
     body.append(compact_size(len(outputs)))
     for output in outputs:
         body += (_I64.pack(output.value), var_bytes(output.script))
@@ -278,12 +278,12 @@ def check_transaction(transaction: Transaction) -> None:
         total += output.value
         if total > MAX_MONEY:
             raise BadTransaction("bad-txns-vout-toolarge")
-    if len({(spend.previous, spend.index) for spend in inputs}) != len(inputs):
+    if len({(spend.txid, spend.vout) for spend in inputs}) != len(inputs):
         raise BadTransaction("bad-txns-inputs-duplicate")
     if transaction.is_coinbase:
         if not 2 <= len(inputs[0].script) <= 100:
             raise BadTransaction("bad-cb-length", f"{len(inputs[0].script)} bytes")
-    elif any(spend.previous == NULL_HASH and spend.index == 0xFFFFFFFF for spend in inputs):
+    elif any(spend.txid == NULL_HASH and spend.vout == 0xFFFFFFFF for spend in inputs):
         raise BadTransaction("bad-txns-prevout-null")
 
 
