@@ -12,14 +12,13 @@ from hypothesis import strategies as st
 from p2pframe.protocols.bitcoin.chains import MAINNET, REGTEST, TESTNET4
 from p2pframe.protocols.bitcoin.header import parse_header
 from p2pframe.protocols.bitcoin.header_index import (
-    CorruptHeaders,
     DoesNotConnect,
     HeaderIndex,
-    HeaderLoader,
     IndexFull,
     InvalidAncestor,
     TooLittleWork,
 )
+from p2pframe.protocols.bitcoin.header_loader import CorruptHeaders, HeaderLoader, load_headers
 from p2pframe.protocols.bitcoin.headers import BadProofOfWork, NotContinuous, RuleBroken, next_bits, validate_headers
 from tests.bitcoin.chain_makers import chain_of, digest, easy, mine, unmined, vector
 
@@ -169,7 +168,7 @@ def test_the_tip_is_the_first_seen_of_the_most_work_whatever_the_tree(branches, 
         assert index.hash_at(height) == walk and index.height_of(walk) == height
         walk = seen[walk][2]
     again = HeaderIndex(REGTEST)
-    again.load(index.stored())
+    load_headers(again, index.stored())
     assert again.tip == index.tip and again.stored() == index.stored()
 
 
@@ -276,7 +275,7 @@ def test_a_torn_end_is_cut_off_and_measured(tail: int, with_what: str) -> None:
     if with_what != "nothing":
         kept += bytes(tail) if with_what == "zeros" else random.Random(tail).randbytes(tail)
     index = HeaderIndex(REGTEST)
-    result = index.load(kept)
+    result = load_headers(index, kept)
     whole = (len(blob) - tail) // 80
     assert result.headers == index.height == whole and result.cut == len(kept) - whole * 80
     assert index.stored() == blob[: whole * 80]
@@ -302,7 +301,7 @@ def test_no_damaged_byte_goes_unnoticed_but_in_the_last_header(place: int, chang
     blob[place] ^= change
     index = HeaderIndex(REGTEST)
     try:
-        assert index.load(bytes(blob)).cut > 0
+        assert load_headers(index, bytes(blob)).cut > 0
     except CorruptHeaders as error:
         assert error.good <= place + 80
     assert index.stored() == bytes(blob[: len(index.stored())])
@@ -310,7 +309,7 @@ def test_no_damaged_byte_goes_unnoticed_but_in_the_last_header(place: int, chang
 
 def test_a_header_twice_in_a_blob_is_damage() -> None:
     index = HeaderIndex(REGTEST)
-    assert index.load(b"".join(TRUNK[:5]) + TRUNK[4]) == (5, 80)
+    assert load_headers(index, b"".join(TRUNK[:5]) + TRUNK[4]) == (5, 80)
     assert len(index) == 6
 
 

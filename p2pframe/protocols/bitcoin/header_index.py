@@ -3,9 +3,7 @@
 Memory (measured with 950,000 headers: about 280 bytes a header): the raw headers in one bytearray, arrays of numbers, one dict
 from hash to position. A position is the order of arrival, 0 for the genesis header; a parent's is always lower.
 
-On disk a header is its 80 bytes, appended in order of arrival (without the genesis header); everything else is computed at
-load, where each record must again pass every rule but the one about our clock. A torn end is cut off; damage before
-good records is an error that the caller answers by setting the blob aside.
+On disk a header is its 80 bytes, in order of arrival, without the genesis header: see `header_loader`.
 """
 
 from __future__ import annotations
@@ -16,7 +14,6 @@ from itertools import repeat
 from struct import Struct
 from typing import NamedTuple
 
-from p2pframe.errors import StorageCorrupt
 from p2pframe.protocols.bitcoin.chains import Chain
 from p2pframe.protocols.bitcoin.header import HEADER_SIZE, hash_hex, header_hash
 from p2pframe.protocols.bitcoin.headers import (
@@ -37,7 +34,6 @@ _TIME_BITS = Struct("<II")
 _TIME_AT = 68
 _LOW = (1 << 64) - 1
 _LOCATOR_DENSE = 10
-_LOAD_WINDOW = 2000 * HEADER_SIZE
 RECENT_BLOCKS = 144
 """Blocks of work that a new chain may be behind our tip before its headers are worth storing (Core's anti-DoS threshold)."""
 
@@ -68,17 +64,6 @@ class IndexFull(HeaderError):
     offence = False
 
 
-class CorruptHeaders(StorageCorrupt):
-    """A stored header is damaged, and good ones come after it. The index holds the `good` bytes before it."""
-
-    def __init__(self, good: int, detail: str) -> None:
-        self.good = good
-        super().__init__(
-            f"the stored headers are damaged at byte {good}: {detail}; what comes before is good, the rest is to be"
-            " set aside and fetched again"
-        )
-
-
 class Reorganisation(NamedTuple):
     """How the best chain changed. Hashes, in the order in which blocks are to be taken off and put on."""
 
@@ -96,13 +81,6 @@ class AddResult(NamedTuple):
     stored: bytes
     last: bytes
     change: Reorganisation | None
-
-
-class LoadResult(NamedTuple):
-    """What a blob held: headers taken, and bytes of a torn end to truncate it by (0 where it was whole)."""
-
-    headers: int
-    cut: int
 
 
 class HeaderIndex:
@@ -412,18 +390,13 @@ class HeaderIndex:
 
     # The blob.
 
-    def load(self, blob: bytes) -> LoadResult:
-        """Take the headers of a whole blob; see `HeaderLoader`."""
-        loader = HeaderLoader(self)
-        loader.feed(blob)
-        return loader.finish()
-
     def stored(self, first: int = 1) -> bytes:
         """What a blob with everything held from position `first` on would hold: for writing it anew."""
         return bytes(self._raw[first * HEADER_SIZE :])
 
-    def _load_run(self, raw: bytes) -> int:
-        """Hold the good stored headers at the start that follow one another; how many there were."""
+    def load_run(self, raw: bytes) -> int:
+        """Hold the good stored headers at the start that follow one another; how many there were. For the loader: what is in
+        our blob was judged by the clock when it came, and had the work."""
         parent = self._positions.get(raw[4:36])
         if parent is None:
             return 0
@@ -496,52 +469,3 @@ class HeaderIndex:
         )
         self._last = (position, context)
         return context
-
-
-class HeaderLoader:
-    """Fills an index from its blob, in chunks of any size.
-
-    A record that does not belong there ends the taking. If nothing after it makes sense either, it is the torn end of a
-    crash, to be cut off; if good records follow, the middle is damaged: `finish` raises `CorruptHeaders`.
-    """
-
-    def __init__(self, index: HeaderIndex) -> None:
-        self._index = index
-        self._rest = b""
-        self._size = 0
-        self._taken = 0
-        self._damaged = False
-        self._before: bytes | None = None
-        self._sense_after = False
-
-    def feed(self, chunk: bytes) -> None:
-        """The next bytes of the blob."""
-        self._size += len(chunk)
-        data = self._rest + chunk
-        whole = len(data) - len(data) % HEADER_SIZE
-        self._rest = data[whole:]
-        start = 0
-        while start < whole and not self._damaged:
-            # A window of records at a time: where a blob holds many forks, each costs one copy of a window.
-            taken = self._index._load_run(data[start : min(start + _LOAD_WINDOW, whole)])
-            self._taken += taken
-            self._damaged = not taken
-            start += taken * HEADER_SIZE
-        if start < whole:
-            self._look_for_sense(data[start:whole])
-
-    def finish(self) -> LoadResult:
-        """What was loaded, and by how much to truncate the blob. Raises `CorruptHeaders`."""
-        good = self._taken * HEADER_SIZE
-        if self._sense_after:
-            raise CorruptHeaders(good, f"record {self._taken} does not belong there, but later ones follow one another")
-        return LoadResult(self._taken, self._size - good)
-
-    def _look_for_sense(self, data: bytes) -> None:
-        """Whether two records after the damage follow one another: what was torn by a crash has none such."""
-        for start in range(0, len(data), HEADER_SIZE):
-            if self._sense_after:
-                return
-            record = data[start : start + HEADER_SIZE]
-            self._sense_after = self._before is not None and record[4:36] == self._before
-            self._before = header_hash(record)

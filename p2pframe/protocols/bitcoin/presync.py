@@ -210,7 +210,8 @@ class HeadersPresync:
             return b""
         released, previous = bytearray(), self._buffer_previous
         for at in range(0, count * _KEPT, _KEPT):
-            header = b"%b%b%b" % (self._buffer[at : at + 4], previous, self._buffer[at + 4 : at + _KEPT])
+            kept = bytes(self._buffer[at : at + _KEPT])
+            header = kept[:4] + previous + kept[4:]
             previous = header_hash(header)
             released += header
         del self._buffer[: count * _KEPT]
