@@ -26,6 +26,7 @@ class NodeSettings(PluginConfig):
     bans: int = live(100_000, ge=1, description="Entries of the ban list at most.")
     discouraged: int = live(50_000, ge=1, description="Discouraged peers remembered, in memory, oldest forgotten first.")
     ban_time: Duration = live(86_400.0, description="How long an automatic ban lasts.")
+    discourage_loopback: bool = live(False, description="Let discouragement and automatic bans apply to loopback too (tests).")
     watchdog: Duration = live(0.5, description="Name the plugin that blocks the reactor for longer than this; 0 is off.")
     log_rate: int = live(20, ge=1, description="Like log lines (same format) a second before the rest are only counted.")
 
@@ -47,6 +48,10 @@ class Limits(PluginConfig):
     netgroup_accepts_per_second: float = live(2.0, gt=0, description="The same for one netgroup.")
     netgroup_accepts_burst: float = live(32.0, gt=0, description="The same at once for one netgroup.")
     netgroups: int = live(4096, ge=16, description="Netgroups whose rate is remembered.")
+    datagrams_per_second: float = live(20_000.0, gt=0, description="Datagrams taken in the long run, of all.")
+    datagrams_burst: float = live(40_000.0, gt=0, description="Datagrams taken at once, of all.")
+    netgroup_datagrams_per_second: float = live(200.0, gt=0, description="The same for one netgroup.")
+    netgroup_datagrams_burst: float = live(1_000.0, gt=0, description="The same at once for one netgroup.")
     handshakes: int = live(64, ge=1, description="Inbound sessions that may be in the handshake at once.")
     connect_timeout: Duration = live(5.0, description="A dial that has not connected by then has failed.")
     handshake_timeout: Duration = live(60.0, description="From connected to open.")
