@@ -87,7 +87,7 @@ class PluginChoice:
 
     spec: PluginSpec
     cls: type[Any]
-    config: PluginConfig
+    config: PluginConfig = field(repr=False)
     origin: str = ""
     where: str = ""
     network: str | None = None
