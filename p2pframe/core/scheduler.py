@@ -1,0 +1,533 @@
+"""The scheduler: of all that was announced, who is asked for what, and when the next one is.
+
+One instance a network, and nothing else in a node requests. An item is asked of one peer at a time; a peer that withholds
+it, refuses it or leaves is followed by the next candidate, so that nobody can censor an item by announcing it first (the
+idea of Bitcoin Core's txrequest). What one peer announces takes room from nobody else's announcements.
+
+It works in passes: what is wanted, delivered and failed in one turn of the reactor is put together into one request a
+peer. All timing hangs on one timer; delays and deadlines are kept by peer, not by item.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from heapq import heappop, heappush
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from zope.interface import implementer
+
+from p2pframe.interfaces import IScheduler, Metrics, TopicRules
+from p2pframe.model import ItemId, SessionId, Topic
+
+_NEVER = float("inf")
+_GRAIN = 1e-6  # seconds: a timer may fire a rounding error early, and must find its work due
+_TOGETHER = 1 / 32  # announcements this close, as a part of the delay, wait as one: a batch an id would cost too much
+
+
+class _Item:
+    """An item that is wanted: who has it, and who is being asked."""
+
+    __slots__ = ("alive", "announcers", "asked", "deadline", "id", "owner", "preferred", "timeout", "topic", "urgent")
+
+    def __init__(self, id: ItemId, topic: _Topic, owner: _Peer | None, timeout: float) -> None:
+        self.id = id
+        self.topic = topic
+        self.announcers: list[_Peer] = []
+        self.preferred: list[_Peer] | None = None
+        self.owner = owner
+        self.asked: _Peer | None = None
+        self.deadline = 0.0
+        self.timeout = timeout
+        self.urgent = False
+        self.alive = True
+
+
+class _Peer:
+    """One session and one topic.
+
+    `ids` says from when on the peer may be asked for each item that it has announced: 0.0 at once, `_NEVER` where it was
+    asked already. `waiting` holds items that nobody is asked for because all who may be are full; entries whose item is
+    asked elsewhere by now are skipped. `owned` counts the items that this peer was the first to announce.
+    """
+
+    __slots__ = ("delayed", "flying", "ids", "inbound", "owned", "rush", "session", "topic", "waiting", "wake")
+
+    def __init__(self, session: SessionId, topic: _Topic) -> None:
+        self.session = session
+        self.topic = topic
+        self.inbound = False
+        self.ids: dict[ItemId, float] = {}
+        self.flying: dict[ItemId, _Item] = {}
+        self.waiting: dict[ItemId, _Item] = {}
+        self.rush: dict[ItemId, _Item] | None = None
+        self.delayed: deque[tuple[float, list[_Item]]] | None = None
+        self.owned = 0
+        self.wake = _NEVER
+
+
+class _Topic:
+    """One topic: its rules, its items, and the peers that have announced any of them."""
+
+    __slots__ = ("exhausted", "items", "name", "peers", "rules")
+
+    def __init__(self, name: Topic, rules: TopicRules) -> None:
+        self.name = name
+        self.rules = rules
+        self.items: dict[ItemId, _Item] = {}
+        self.peers: dict[SessionId, _Peer] = {}
+        self.exhausted: list[Callable[[ItemId], None]] = []
+
+
+@implementer(IScheduler)
+class Scheduler:
+    """See `IScheduler`.
+
+    Of those who announced an item, outbound peers are asked before inbound ones, then those with the fewest requests
+    in flight, then in order of announcement; the candidates of `want` come before all of them, in the order given.
+
+    `items` bounds how many items of a topic are tracked. Beyond it only peers that brought fewer than a reserve (a
+    hundredth of `items`, and at least what they may have in flight) bring another one, so that nobody can lock others out.
+
+    Raises KeyError for a topic without rules.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        rules: Mapping[Topic, TopicRules],
+        request: Callable[[SessionId, Topic, list[ItemId]], None],
+        on_timeout: Callable[[SessionId, Topic, ItemId], None],
+        metrics: Metrics,
+        items: int = 50_000,
+    ) -> None:
+        self._clock = clock
+        self._topics = {name: _Topic(name, rule) for name, rule in rules.items()}
+        self._request = request
+        self._on_timeout = on_timeout
+        self._bound = items
+        self._agenda: list[tuple[float, int, _Peer]] = []
+        self._serial = 0
+        self._timer: IDelayedCall | None = None
+        self._timer_at = _NEVER
+        self._idle: list[_Item] = []
+        self._freed: dict[_Peer, None] = {}
+        self._outbox: dict[_Peer, list[ItemId]] = {}
+        self._gone: list[tuple[_Topic, ItemId]] = []
+        self._passing = False
+        self._stopped = False
+        self._requests = metrics.counter("scheduler_requests_total", "Items asked for.", ("topic",))
+        self._timeouts = metrics.counter("scheduler_timeouts_total", "Requests that nobody answered in time.", ("topic",))
+        self._exhaustions = metrics.counter(
+            "scheduler_exhausted_total", "Items given up because every candidate failed.", ("topic",)
+        )
+        self._refused = metrics.counter(
+            "scheduler_announcements_refused_total",
+            "Announcements not taken: the peer's own bound (peer), or the topic's, with the peer over its reserve (items).",
+            ("topic", "reason"),
+        )
+
+    # --- what core calls ---
+
+    def offer(self, topic: Topic, ids: Sequence[ItemId], session: SessionId, inbound: bool, now: float) -> None:
+        """A peer says that it has these, none of which is known. `now` is `reactor.seconds()`.
+
+        An outbound peer is asked at once where nobody else is; an inbound one after `inbound_delay`, in which an
+        outbound one may announce them too: inbound peers choose us, so they could race to be everyone's first source.
+        """
+        if self._stopped:
+            return
+        t = self._topics[topic]
+        rules = t.rules
+        peer = t.peers.get(session)
+        if peer is None:
+            peer = t.peers[session] = _Peer(session, t)
+        peer.inbound = inbound
+        delay = rules.inbound_delay if inbound else 0.0
+        ready = now + delay if delay else 0.0
+        if delay and peer.delayed and ready - peer.delayed[-1][0] < delay * _TOGETHER:
+            ready = peer.delayed[-1][0]
+        items, mine, timeout = t.items, peer.ids, rules.timeout
+        room = rules.announcements - len(mine)
+        free = self._bound - len(items)
+        reserve = max(self._bound // 100, rules.in_flight)
+        beyond = 0
+        fresh: list[_Item] = []
+        for number, id in enumerate(ids):
+            if id in mine:
+                continue
+            if room <= 0:
+                self._refused.add(len(ids) - number, topic, "peer")
+                break
+            item = items.get(id)
+            if item is None:
+                if free <= 0 and peer.owned >= reserve:
+                    beyond += 1
+                    continue
+                free -= 1
+                peer.owned += 1
+                items[id] = item = _Item(id, t, peer, timeout)
+            room -= 1
+            item.announcers.append(peer)
+            mine[item.id] = ready
+            fresh.append(item)
+        if beyond:
+            self._refused.add(beyond, topic, "items")
+        if not fresh:
+            self._release(peer)
+        elif delay:
+            if peer.delayed is None:
+                peer.delayed = deque()
+            if peer.delayed and peer.delayed[-1][0] == ready:
+                peer.delayed[-1][1].extend(fresh)
+            else:
+                peer.delayed.append((ready, fresh))
+                self._wake(peer, ready)
+        else:
+            # Whoever else could be asked for an idle item is full, so this one is the best there is.
+            room = rules.in_flight - len(peer.flying)
+            waiting = peer.waiting
+            for item in fresh:
+                if item.asked is None:
+                    if room > 0:
+                        room -= 1
+                        self._ask(peer, item, now)
+                    else:
+                        waiting[item.id] = item
+            self._flush()
+
+    def forget(self, session: SessionId) -> None:
+        """A session has ended: what it was asked for is asked of others."""
+        for t in self._topics.values():
+            peer = t.peers.pop(session, None)
+            if peer is None:
+                continue
+            self._outbox.pop(peer, None)
+            self._freed.pop(peer, None)
+            for id in peer.ids:
+                item = t.items[id]
+                item.announcers.remove(peer)
+                if item.preferred and peer in item.preferred:
+                    item.preferred.remove(peer)
+                if item.asked is peer:
+                    item.asked = None
+                if item.asked is None:
+                    self._idle.append(item)
+            peer.ids.clear()
+            peer.flying.clear()
+            peer.waiting.clear()
+            peer.rush = peer.delayed = None
+        if self._idle:
+            self._soon()
+
+    def stop(self) -> None:
+        """Forget everything and ask for nothing more."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._agenda.clear()
+        self._idle.clear()
+        self._freed.clear()
+        self._outbox.clear()
+        self._gone.clear()
+        for t in self._topics.values():
+            t.items.clear()
+            t.peers.clear()
+
+    # --- IScheduler ---
+
+    def want(
+        self,
+        topic: Topic,
+        id: ItemId,
+        candidates: Sequence[SessionId],
+        timeout: float | None = None,
+        urgent: bool = False,
+    ) -> None:
+        """See `IScheduler.want`. `urgent` asks in this call, and goes before what else waits at a full candidate.
+
+        A candidate that already holds `announcements` others is left out and counted.
+        """
+        if self._stopped:
+            return
+        t = self._topics[topic]
+        item = t.items.get(id)
+        if item is None:
+            item = t.items[id] = _Item(id, t, None, t.rules.timeout)
+        if timeout is not None:
+            item.timeout = timeout
+        item.urgent = item.urgent or urgent
+        if item.preferred is None:
+            item.preferred = []
+        refused = 0
+        for session in candidates:
+            peer = t.peers.get(session)
+            if peer is None:
+                peer = t.peers[session] = _Peer(session, t)
+            since = peer.ids.get(id)
+            if since is None:
+                if len(peer.ids) >= t.rules.announcements:
+                    refused += 1
+                    continue
+                item.announcers.append(peer)
+            if since != _NEVER:
+                peer.ids[item.id] = 0.0
+                if peer not in item.preferred:
+                    item.preferred.append(peer)
+        if refused:
+            self._refused.add(refused, topic, "peer")
+        if item.asked is None:
+            self._idle.append(item)
+            if urgent and not self._passing:
+                self._pass()
+            else:
+                self._soon()
+
+    def unwant(self, topic: Topic, id: ItemId) -> None:
+        """See `IScheduler.unwant`."""
+        self.done(topic, id)
+
+    def done(self, topic: Topic, id: ItemId) -> None:
+        """See `IScheduler.done`."""
+        t = self._topics[topic]
+        item = t.items.get(id)
+        if item is not None:
+            self._drop(t, item)
+
+    def failed(self, topic: Topic, id: ItemId, session: SessionId) -> None:
+        """See `IScheduler.failed`."""
+        t = self._topics[topic]
+        item = t.items.get(id)
+        peer = t.peers.get(session)
+        if item is None or peer is None or id not in peer.ids:
+            return
+        peer.ids[item.id] = _NEVER
+        peer.waiting.pop(id, None)
+        if peer.rush is not None:
+            peer.rush.pop(id, None)
+        if item.asked is peer:
+            self._land(peer, item)
+        if item.asked is None:
+            self._idle.append(item)
+            self._soon()
+
+    def in_flight(self, session: SessionId, topic: Topic) -> Sequence[ItemId]:
+        """See `IScheduler.in_flight`."""
+        peer = self._topics[topic].peers.get(session)
+        return () if peer is None else tuple(peer.flying)
+
+    def on_exhausted(self, topic: Topic, callback: Callable[[ItemId], None]) -> None:
+        """See `IScheduler.on_exhausted`."""
+        self._topics[topic].exhausted.append(callback)
+
+    # --- one item ---
+
+    def _ask(self, peer: _Peer, item: _Item, now: float) -> None:
+        item.asked = peer
+        item.deadline = now + item.timeout
+        peer.flying[item.id] = item
+        if item.deadline < peer.wake:
+            self._wake(peer, item.deadline)
+        batch = self._outbox.get(peer)
+        if batch is None:
+            self._outbox[peer] = [item.id]
+        else:
+            batch.append(item.id)
+
+    def _land(self, peer: _Peer, item: _Item) -> None:
+        """The peer is not asked for the item any more: somebody else may be, and the peer for another."""
+        item.asked = None
+        del peer.flying[item.id]
+        batch = self._outbox.get(peer)
+        if batch is not None and item.id in batch:
+            batch.remove(item.id)
+        if peer.waiting or peer.rush:
+            self._freed[peer] = None
+            self._soon()
+
+    def _drop(self, t: _Topic, item: _Item) -> None:
+        id = item.id
+        del t.items[id]
+        item.alive = False
+        if item.owner is not None:
+            item.owner.owned -= 1
+        if item.asked is not None:
+            self._land(item.asked, item)
+        for peer in item.announcers:
+            peer.ids.pop(id, None)
+            peer.waiting.pop(id, None)
+            if peer.rush is not None:
+                peer.rush.pop(id, None)
+            self._release(peer)
+
+    def _release(self, peer: _Peer) -> None:
+        """Forget a peer that has nothing announced: an idle session costs nothing here.
+
+        Not while the agenda has it still: one that delivers at once and announces again would leave an entry each time.
+        """
+        if not peer.ids and peer.wake == _NEVER and peer.topic.peers.get(peer.session) is peer:
+            del peer.topic.peers[peer.session]
+            self._freed.pop(peer, None)
+
+    def _assign(self, item: _Item, bound: int, now: float) -> bool:
+        """Ask the best candidate, or let the item wait at all of them. False: every one was asked already, or has left."""
+        due = now + _GRAIN
+        id = item.id
+        if item.preferred:
+            for peer in item.preferred:
+                if peer.ids[id] <= due and len(peer.flying) < bound:
+                    self._ask(peer, item, now)
+                    return True
+        best: _Peer | None = None
+        fewest = 0
+        hope = False
+        for peer in item.announcers:
+            since = peer.ids[id]
+            if since > due:
+                hope = hope or since != _NEVER
+                continue
+            hope = True
+            flying = len(peer.flying)
+            if flying >= bound:
+                continue
+            if (
+                best is None
+                or (best.inbound and not peer.inbound)
+                or (best.inbound is peer.inbound and flying < fewest)
+            ):
+                best, fewest = peer, flying
+        if best is not None:
+            self._ask(best, item, now)
+        elif hope:
+            for peer in item.announcers:
+                if peer.ids[id] <= due:
+                    if not item.urgent:
+                        peer.waiting[id] = item
+                    elif peer.rush is None:
+                        peer.rush = {id: item}
+                    else:
+                        peer.rush[id] = item
+        return hope
+
+    def _refill(self, peer: _Peer, now: float) -> None:
+        room = peer.topic.rules.in_flight - len(peer.flying)
+        for queue in (peer.rush, peer.waiting):
+            if not queue or room <= 0:
+                continue
+            seen: list[ItemId] = []
+            for id, item in queue.items():
+                if room <= 0:
+                    break
+                seen.append(id)
+                if item.asked is None:
+                    room -= 1
+                    self._ask(peer, item, now)
+            for id in seen:
+                del queue[id]
+
+    # --- passes ---
+
+    def _wake(self, peer: _Peer, when: float) -> None:
+        """Look at this peer at `when` at the latest."""
+        if when < peer.wake:
+            peer.wake = when
+            self._serial += 1
+            heappush(self._agenda, (when, self._serial, peer))
+            self._arm(when)
+
+    def _soon(self) -> None:
+        if not self._passing:
+            self._arm(0.0)
+
+    def _arm(self, when: float) -> None:
+        if when >= self._timer_at or self._passing or self._stopped:
+            return
+        self._timer_at = when
+        delay = max(0.0, when - self._clock.seconds())
+        if self._timer is None:
+            self._timer = self._clock.callLater(delay, self._fire)
+        else:
+            self._timer.reset(delay)
+
+    def _fire(self) -> None:
+        self._timer = None
+        self._timer_at = _NEVER
+        self._pass()
+
+    def _pass(self) -> None:
+        now = self._clock.seconds()
+        late: list[tuple[SessionId, Topic, ItemId]] = []
+        self._passing = True
+        try:
+            agenda = self._agenda
+            while agenda and agenda[0][0] <= now + _GRAIN:
+                when, _, peer = heappop(agenda)
+                if when == peer.wake:
+                    self._look(peer, now, late)
+            for session, topic, id in late:
+                self._timeouts.add(1, topic)
+                self._on_timeout(session, topic, id)
+            freed, self._freed = self._freed, {}
+            for peer in freed:
+                self._refill(peer, now)
+            idle, self._idle = self._idle, []
+            for item in dict.fromkeys(idle):
+                if item.alive and item.asked is None:
+                    self._settle(item, now)
+            self._flush()
+            gone, self._gone = self._gone, []
+            for t, id in gone:
+                for callback in t.exhausted:
+                    callback(id)
+        finally:
+            self._passing = False
+            # What the callbacks have asked for meanwhile is the next turn's.
+            if self._idle or self._freed:
+                self._arm(0.0)
+            elif self._agenda:
+                self._arm(self._agenda[0][0])
+
+    def _look(self, peer: _Peer, now: float, late: list[tuple[SessionId, Topic, ItemId]]) -> None:
+        """Take what is overdue at a peer, and what has waited out its delay."""
+        due = now + _GRAIN
+        peer.wake = _NEVER
+        for item in [item for item in peer.flying.values() if item.deadline <= due]:
+            late.append((peer.session, peer.topic.name, item.id))
+            peer.ids[item.id] = _NEVER
+            self._land(peer, item)
+            self._idle.append(item)
+        soonest = min((item.deadline for item in peer.flying.values()), default=_NEVER)
+        if peer.delayed is not None:
+            full = len(peer.flying) >= peer.topic.rules.in_flight
+            while peer.delayed and peer.delayed[0][0] <= due:
+                idle = [item for item in peer.delayed.popleft()[1] if item.asked is None and item.alive]
+                if full:
+                    # Whoever else has them is full too, or they would not be idle.
+                    peer.waiting.update((i.id, i) for i in idle if peer.ids.get(i.id, _NEVER) <= due)
+                else:
+                    self._idle.extend(idle)
+            if not peer.delayed:
+                peer.delayed = None
+            else:
+                soonest = min(soonest, peer.delayed[0][0])
+        if soonest != _NEVER:
+            self._wake(peer, soonest)
+        else:
+            self._release(peer)
+
+    def _settle(self, item: _Item, now: float) -> None:
+        t = item.topic
+        if not self._assign(item, t.rules.in_flight, now):
+            self._drop(t, item)
+            self._exhaustions.add(1, t.name)
+            self._gone.append((t, item.id))
+
+    def _flush(self) -> None:
+        outbox, self._outbox = self._outbox, {}
+        for peer, ids in outbox.items():
+            t = peer.topic
+            # An earlier request of this pass may have ended the session.
+            if ids and t.peers.get(peer.session) is peer:
+                self._requests.add(len(ids), t.name)
+                self._request(peer.session, t.name, ids)
