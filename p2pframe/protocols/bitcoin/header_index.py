@@ -154,6 +154,10 @@ class HeaderIndex:
         """The order of arrival of a header: a small stable number, or None if it is not held."""
         return self._positions.get(hash)
 
+    def hash_of(self, position: int) -> bytes:
+        """The hash of the header that arrived as the `position`th; raises IndexError where there was none."""
+        return self._hashes[position]
+
     def header(self, hash: bytes) -> bytes:
         """The 80 bytes of a header. This and the other look-ups by hash raise KeyError for one that is not held."""
         return self._header_at(self._positions[hash])
