@@ -102,19 +102,16 @@ def diff(old: NodeSpec, new: NodeSpec) -> Changes:
 def _network(old: NetworkSpec, new: NetworkSpec, before: object, after: object) -> Iterator[Change]:
     path = f"networks.{new.name}"
     for key in ("protocol", "topology", "relay"):
-        one, other = getattr(old, key), getattr(new, key)
-        pair = [(c,) if c is not None else () for c in (one, other)]
-        yield from _choices(*pair, f"{path}.{key}", [_at(before, key)], [_at(after, key)], single=True)
+        one, other = _single(getattr(old, key)), _single(getattr(new, key))
+        yield from _choices(one, other, f"{path}.{key}", [_at(before, key)], [_at(after, key)], single=True)
     for key in ("transports", "upgrades", "discovery", "scoring", "authentication", "validators"):
         yield from _choices(
             getattr(old, key), getattr(new, key), f"{path}.{key}", _list(before, key), _list(after, key)
         )
     for topic in sorted({*old.item_stores, *new.item_stores}):
-        pair = [(stores[topic],) if topic in stores else () for stores in (old.item_stores, new.item_stores)]
-        where = f"{path}.item_stores.{topic}"
-        yield from _choices(
-            *pair, where, [_at(before, "item_stores", topic)], [_at(after, "item_stores", topic)], single=True
-        )
+        one, other = _single(old.item_stores.get(topic)), _single(new.item_stores.get(topic))
+        was, now = [_at(before, "item_stores", topic)], [_at(after, "item_stores", topic)]
+        yield from _choices(one, other, f"{path}.item_stores.{topic}", was, now, single=True)
     yield from _models(old.limits, new.limits, f"{path}.limits", _at(before, "limits"), _at(after, "limits"), True)
 
 
@@ -131,10 +128,14 @@ def _choices(
         yield Change(path, False, _names(old), _names(new))
         return
     for index, (one, other) in enumerate(zip(old, new, strict=True)):
-        live = implementedBy(other.cls).isOrExtends(IReconfigurable)  # type: ignore[no-untyped-call]
+        live = implementedBy(other.cls).isOrExtends(IReconfigurable)
         where = path if single else f"{path}.{index}"
         shown = [side[index] if index < len(side) else None for side in (before, after)]
         yield from _models(one.config, other.config, where, shown[0], shown[1], live)
+
+
+def _single(choice: PluginChoice | None) -> tuple[PluginChoice, ...]:
+    return () if choice is None else (choice,)
 
 
 def _identity(choice: PluginChoice) -> object:

@@ -58,7 +58,7 @@ def misfits(rules: Rules, transports: Sequence[PluginChoice], relay: PluginChoic
     wanted = IDatagramTransport if rules.datagrams else ITransport
     carries = "datagrams" if rules.datagrams else "streams"
     for index, transport in enumerate(transports):
-        if not implementedBy(transport.cls).isOrExtends(wanted):  # type: ignore[no-untyped-call]
+        if not implementedBy(transport.cls).isOrExtends(wanted):
             text = f"{rules.label} speaks {carries}, which {transport.label} does not carry"
             yield Misfit(transport, f"transports.{index}", text)
     if relay is not None:
@@ -73,7 +73,7 @@ def clashes(made: Sequence[Made]) -> Iterator[tuple[Place, str, str]]:
     """Addresses that are listened on twice in this node; the later of the two is to blame."""
     taken: list[tuple[str, PeerAddress, str]] = []
     for one in made:
-        kind = "udp" if implementedBy(one.choice.cls).isOrExtends(IDatagramTransport) else "tcp"  # type: ignore[no-untyped-call]
+        kind = "udp" if implementedBy(one.choice.cls).isOrExtends(IDatagramTransport) else "tcp"
         for loc, address in _listening(one.choice):
             path = ".".join([one.path, *(str(part) for part in loc)])
             for other_kind, other, other_path in taken:

@@ -118,10 +118,10 @@ def _model(model: type[BaseModel], defs: dict[str, Any], prefix: str, text: str 
     made = model.model_json_schema(ref_template=f"#/$defs/{prefix}.{{model}}", schema_generator=_Generator)
     for name, inner in made.pop("$defs", {}).items():
         defs[f"{prefix}.{name}"] = _plain(inner)
-    made = _plain(made)
+    plain: dict[str, Any] = _plain(made)
     if text:
-        made["description"] = text
-    return made
+        plain["description"] = text
+    return plain
 
 
 def _plugin(

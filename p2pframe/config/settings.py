@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from p2pframe.plugin import Duration, Field, PluginConfig, PluginSpec, Size, live
 
@@ -28,6 +28,11 @@ class NodeSettings(PluginConfig):
     ban_time: Duration = live(86_400.0, description="How long an automatic ban lasts.")
     discourage_loopback: bool = live(False, description="Let discouragement and automatic bans apply to loopback too (tests).")
     watchdog: Duration = live(0.5, description="Name the plugin that blocks the reactor for longer than this; 0 is off.")
+    log_level: Literal["debug", "info", "warn", "error", "critical"] = live("info", description="The least level logged.")
+    log_file: Path | None = Field(None, description="Where to log; where left out: stdout, as a daemon node.log in data_dir.")
+    log_size: Size = Field(10_000_000, ge=10_000, description="Bytes of a log file before the next one is begun.")
+    log_files: int = Field(5, ge=1, le=1000, description="Older log files kept.")
+    log_json: bool = Field(False, description="Log one JSON object a line instead of lines for people.")
     log_rate: int = live(20, ge=1, description="Like log lines (same format) a second before the rest are only counted.")
 
 

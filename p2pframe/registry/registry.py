@@ -227,7 +227,7 @@ def _verify(cls: type[Any], known: Known) -> None:
     spec = spec_of(cls)
     if (spec.kind, spec.name) != (known.kind, known.name):
         raise PluginError(f"{who}: its class says that it is the {spec.kind} plugin {spec.name!r}")
-    implemented = implementedBy(cls)  # type: ignore[no-untyped-call]
+    implemented = implementedBy(cls)
     seams: list[InterfaceClass] = [seam for seam in SEAMS[known.kind] if implemented.isOrExtends(seam)]
     if not seams:
         wanted = " or ".join(seam.__name__ for seam in SEAMS[known.kind])
