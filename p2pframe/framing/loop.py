@@ -140,14 +140,13 @@ class FrameLoop(Generic[K, C]):
 
     def resume(self) -> None:
         """Go on after a refused charge; the message that was refused has been charged and is not charged again."""
-        if self._stopped or self._running or not self._paused:
+        pending, at = self._pending, self._at
+        if pending is None or self._running or not self._paused:
             return
         self._paused = False
-        pending, at = self._pending, self._at
         self._pending = None
         self._at = 0
-        if pending is not None:
-            self._run(pending if isinstance(pending, bytes) else bytes(pending), at)
+        self._run(pending if isinstance(pending, bytes) else bytes(pending), at)
 
     def _run(self, data: bytes, at: int) -> None:
         self._running = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,7 +66,7 @@ def test_frames_come_back_from_any_split(messages, data):
     stream = b"".join(FRAMING.frame(kind, payload) for kind, payload in messages)
     edges = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=10)))
     edges = [0, *edges, len(stream)]
-    listener = hear(*(stream[left:right] for left, right in zip(edges, edges[1:], strict=False)))
+    listener = hear(*(stream[left:right] for left, right in pairwise(edges)))
     assert listener.heard == messages
     assert listener.charges == [(kind, 24 + len(payload)) for kind, payload in messages]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import tracemalloc
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -126,7 +127,7 @@ streams = st.lists(st.one_of(frames, broken), max_size=12).map(b"".join)
 
 def cut(data, places):
     edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
-    return [data[left:right] for left, right in zip(edges, edges[1:], strict=False)]
+    return [data[left:right] for left, right in pairwise(edges)]
 
 
 def outcome(pieces):
