@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import tracemalloc
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -106,6 +107,17 @@ def test_the_number_of_headers_is_bounded_and_counted() -> None:
     assert index.turned_away == 20 and index.height == 20
 
 
+def test_headers_off_the_best_chain_are_bounded_but_never_those_of_a_better_one() -> None:
+    index = HeaderIndex(REGTEST, side_limit=5)
+    index.add_headers(TRUNK, LATER)
+    index.add_headers(fork(30, 5), LATER)
+    with pytest.raises(IndexFull, match="too-many-branches") as caught:
+        index.add_headers(fork(30, 1, b"x"), LATER)
+    assert not caught.value.offence and index.turned_away == 1
+    better = fork(35, 6, b"y")
+    assert index.add_headers(better, LATER).change is not None and index.tip == digest(better[-1])
+
+
 # Reorganisation.
 
 
@@ -135,6 +147,9 @@ def test_ancestors_and_fork_points() -> None:
     index = index_of(TRUNK, first, second)
     a, b = digest(first[-1]), digest(second[-1])
     assert index.fork_of(a, b) == HASHES[25] and index.fork_of(a, HASHES[-1]) == HASHES[30]
+    deep = fork(20, 3, b"deep")
+    index.add_headers(deep, LATER)
+    assert index.fork_of(digest(deep[-1]), a) == HASHES[20]
     assert index.fork_of(a, HASHES[28]) == HASHES[28] and index.fork_of(a, a) == a
     assert index.ancestor(a, 31) == digest(first[0]) and index.ancestor(a, 12) == HASHES[12]
     for height in (-1, 37):
@@ -316,12 +331,8 @@ def test_a_header_twice_in_a_blob_is_damage() -> None:
 # Size and speed.
 
 
-def unchecked(count: int) -> bytes:
-    return b"".join(chain_of(count))
-
-
 def test_memory_stays_under_300_bytes_a_header() -> None:
-    blob = unchecked(20_000)
+    blob = b"".join(chain_of(20_000))
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
@@ -334,3 +345,17 @@ def test_memory_stays_under_300_bytes_a_header() -> None:
     assert index.height == 20_000
     # Tables that double are at their worst just after doubling: 950,000 headers measure 280.
     assert used / 20_000 < 330
+
+
+@pytest.mark.slow
+def test_100_000_headers_a_message_at_a_time_and_950_000_from_the_blob_in_time() -> None:
+    blob = b"".join(chain_of(950_000, spacing=60))
+    index = HeaderIndex(REGTEST)
+    before = process_time()
+    for start in range(0, 100_000 * 80, 160_000):
+        index.add_headers(blob[start : start + 160_000], LATER)
+    assert index.height == 100_000 and 100_000 / (process_time() - before) > 80_000
+    index = HeaderIndex(REGTEST)
+    before = process_time()
+    assert load_headers(index, blob) == (950_000, 0)
+    assert process_time() - before < 4

@@ -11,7 +11,7 @@ from p2pframe.protocols.bitcoin.header_index import HeaderIndex
 from p2pframe.protocols.bitcoin.header_intake import HeaderIntake
 from p2pframe.protocols.bitcoin.headers import BadProofOfWork, HeaderError, NotContinuous, genesis_context
 from p2pframe.protocols.bitcoin.presync import HeadersPresync, Phase
-from tests.bitcoin.chain_makers import chain_of, digest, unmined, vector
+from tests.bitcoin.chain_makers import chain_of, digest, mine, unmined, vector
 
 START = int.from_bytes(REGTEST.genesis_header[68:72], "little")
 # Small figures, so that a few thousand headers show everything.
@@ -47,7 +47,11 @@ def test_a_chain_with_enough_work_comes_out_whole_and_in_order_after_two_passes(
     for number in range(3):
         step = sync.feed(batch(REAL, number), True)
         assert step.more and not step.released
-    assert sync.phase is Phase.REDOWNLOAD
+        assert sync.phase is Phase.REDOWNLOAD or (sync.height, sync.work) == (
+            1000 * number + 1000,
+            2002 + 2000 * number,
+        )
+    assert sync.phase is Phase.REDOWNLOAD and (sync.height, sync.work) == (0, 2)
     assert sync.locator() == [REGTEST.genesis_hash] * 2
     released = b""
     for number in range(4):
@@ -151,6 +155,21 @@ def test_a_hundred_thousand_cheap_headers_cost_a_bit_for_each_period() -> None:
         most = max(most, intake.presync.memory)
     assert len(index) == 1 and most == -(-(100_000 // 641) // 8)
     assert intake.receive([], NOW).note == "no-headers" and intake.presync is None
+
+
+def test_a_longer_chain_of_less_work_on_the_second_pass_runs_out_of_commitments() -> None:
+    """The first pass sees few headers of much work, the second many of little: only a chain that allows both can be asked."""
+    chain = replace(CHAIN, min_difficulty_blocks=True, minimum_chain_work=10_000, redownload_buffer=50_000)
+    hard, previous, time = [], REGTEST.genesis_hash, START
+    for number in range(50):
+        hard.append(mine(previous, time := time + 600, 0x2000FFFF, seed=bytes([number])))
+        previous = digest(hard[-1])
+    failures = set()
+    for seed in range(1, 9):
+        sync = presync(seed, chain)
+        assert sync.feed(b"".join(hard), True).more and sync.phase is Phase.REDOWNLOAD
+        failures.add(sync.feed(batch(REAL, 0), True).failure)
+    assert failures <= {"commitment-mismatch", "commitment-overrun"} and "commitment-overrun" in failures
 
 
 # The intake: what a session does with each message.

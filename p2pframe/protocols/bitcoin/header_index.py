@@ -86,13 +86,15 @@ class AddResult(NamedTuple):
 class HeaderIndex:
     """The stored headers of a chain.
 
-    `limit` bounds how many there can be (a regtest peer makes them for nothing). `turned_away` counts headers that the limit or
-    the minimum work refused.
+    `limit` bounds how many there can be, `side_limit` how many of them off the best chain: near the tip of a chain of little
+    difficulty (regtest, signet) headers cost their maker next to nothing. A branch that becomes the best chain is always
+    taken. `turned_away` counts headers that a limit or the minimum work refused.
     """
 
-    def __init__(self, chain: Chain, limit: int = 5_000_000) -> None:
+    def __init__(self, chain: Chain, limit: int = 5_000_000, side_limit: int = 100_000) -> None:
         self.chain = chain
         self.limit = limit
+        self.side_limit = side_limit
         self.turned_away = 0
         self.invalid: set[bytes] = set()
         """Hashes that were marked invalid (not their descendants): the caller keeps them and marks them again after a load."""
@@ -142,8 +144,8 @@ class HeaderIndex:
     def work_wanted(self) -> int:
         """The least total work of a chain whose headers are taken without presync: the chain's minimum, and no more than
         a day behind our tip."""
-        recent = self._tip_context()
-        return max(self.chain.minimum_chain_work, recent.work - RECENT_BLOCKS * work_of_bits(recent.bits))
+        block = work_of_bits(self._time_bits(self._tip)[1])
+        return max(self.chain.minimum_chain_work, self.work - RECENT_BLOCKS * block)
 
     @property
     def has_minimum_work(self) -> bool:
@@ -306,6 +308,9 @@ class HeaderIndex:
             self.turned_away += count
             detail = f"{run.context.work:#x} at height {run.context.height}, and the chain has {self.chain.minimum_chain_work:#x}"
             raise TooLittleWork(known, "too-little-work", detail)
+        if run.context.work <= self.work and len(self) - len(self._active) + count > self.side_limit:
+            self.turned_away += count
+            raise IndexFull(known, "too-many-branches", f"{self.side_limit} headers off the best chain are held")
         self._hold(parent, run, new)
         return AddResult(count, known, new, run.context.hash, self._choose(run))
 
@@ -442,9 +447,6 @@ class HeaderIndex:
             times.append(self._time_bits(position)[0])
             position = self._parents[position]
         return tuple(reversed(times))
-
-    def _tip_context(self) -> HeaderContext:
-        return self._context(self._tip)
 
     def _context(self, position: int) -> HeaderContext:
         """Kept for the last header held, which is the one that the next message follows; worked out for any other."""

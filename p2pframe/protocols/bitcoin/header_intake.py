@@ -39,7 +39,8 @@ class HeaderIntake:
     def receive(self, headers: bytes | Sequence[bytes], now: float) -> IntakeStep:
         """Headers (80 bytes each) of one message; `now` is unix time in seconds.
 
-        Raises `HeaderError`: where its `offence` is True the session closes (bad proof of work, not continuous, a broken rule).
+        Raises `HeaderError`: where its `offence` is True the session closes (bad proof of work, not continuous, a broken rule);
+        where it is False (a time too far ahead, a full index) nothing was held, and nobody is to blame.
         """
         raw = headers if isinstance(headers, bytes) else b"".join(headers)
         full = len(raw) >= MAXIMUM_HEADERS * HEADER_SIZE
@@ -53,8 +54,8 @@ class HeaderIntake:
         if raw[4:36] not in index:
             check_headers(index.chain, raw)
             return IntakeStep(ask=index.locator(), note="does-not-connect")
-        last = header_hash(raw[-HEADER_SIZE:])
-        if last not in index and index.work_of(raw[4:36]) + claimed_work(raw) < index.work_wanted:
+        missing = index.work_wanted - index.work_of(raw[4:36])
+        if missing > 0 and claimed_work(raw) < missing and header_hash(raw[-HEADER_SIZE:]) not in index:
             return self._too_little(raw, full, now)
         added = index.add_headers(raw, now)
         return IntakeStep(added, index.locator(added.last) if full else ())
