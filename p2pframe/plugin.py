@@ -149,7 +149,7 @@ def plugin(name: str, *, config: type[PluginConfig] = PluginConfig, kind: str | 
         summary = (cls.__doc__ or "").strip().split("\n", 1)[0].strip()
         if not summary:
             raise PluginError(f"{origin}: a plugin needs a docstring; its first line is the summary that users see")
-        implemented = implementedBy(cls)  # type: ignore[no-untyped-call]
+        implemented = implementedBy(cls)
         kinds = [k for k, seams in SEAMS.items() if any(implemented.isOrExtends(seam) for seam in seams)]
         if kind is not None and kind not in kinds:
             raise PluginError(f"{origin}: says kind={kind!r} but does not implement it: put @implementer below @plugin")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
@@ -101,8 +102,8 @@ class INodeControl(Interface):
     def tap(network: str, session: SessionId, callback: Callable[[str, bytes], None] | None) -> bool:
         """Call back with direction (`in`, `out`) and bytes of a session, or end that with None."""
 
-    def reconfigure(text_or_path: str) -> Deferred[Sequence[str]]:
-        """Check a whole new config file and apply it: `reconfigure` where only live fields differ, a restart of the network where not.
+    def reconfigure(path: str | Path) -> Deferred[Sequence[str]]:
+        """Check a whole config file and apply it: `reconfigure` where only live fields differ, else a restart of the network.
 
         Fires with what was done, in words; fails with `ConfigError`, in which case nothing has changed.
         """

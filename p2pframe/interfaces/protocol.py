@@ -78,6 +78,12 @@ class IConversation(Interface):
     def push(topic: Topic, item: Item) -> None:
         """Give it unasked (a link's verb); called only where the protocol's verbs have it."""
 
+    def graft(topic: Topic) -> None:
+        """Ask to be sent items in full (a link's verb); called only where the protocol's verbs have it."""
+
+    def prune(topic: Topic) -> None:
+        """Ask for ids only (a link's verb); called only where the protocol's verbs have it."""
+
     def closed(reason: str) -> None:
         """Called once when the session has ended, whatever ended it; nothing is called afterwards."""
 

@@ -1,0 +1,131 @@
+"""INodeView and INodeControl: what applications may see of a node, and ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred, fail
+from zope.interface import implementer
+
+from p2pframe.config import diff, load
+from p2pframe.core.bans import NODE
+from p2pframe.core.reconfiguring import apply
+from p2pframe.errors import P2PFrameError
+from p2pframe.interfaces import Event, INodeControl, INodeView, NetworkView, Spread
+from p2pframe.model import PeerAddress, Penalty, SessionId, SessionSnapshot
+
+if TYPE_CHECKING:
+    from p2pframe.core.network import Network
+    from p2pframe.core.node import Node
+
+
+@implementer(INodeView)
+class View:
+    """See `INodeView`."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def networks(self) -> Sequence[NetworkView]:
+        """See `INodeView.networks`."""
+        return [network.describe() for network in self._node.networks.values()]
+
+    def sessions(self, network: str | None = None) -> Sequence[SessionSnapshot]:
+        """See `INodeView.sessions`."""
+        return [
+            snapshot
+            for name, one in self._node.networks.items()
+            if network in (None, name)
+            for snapshot in one.snapshots()
+        ]
+
+    def penalties(self) -> Sequence[Penalty]:
+        """See `INodeView.penalties`."""
+        return self._node.bans.penalties()
+
+    def events(self, after: int = 0, limit: int = 1000) -> Sequence[Event]:
+        """See `INodeView.events`."""
+        return self._node.events.since(after, limit)
+
+    def spreads(self, network: str, limit: int = 100) -> Sequence[Spread]:
+        """See `INodeView.spreads`."""
+        return self._node.networks[network].items.spreads(limit)
+
+    def config(self) -> Mapping[str, object]:
+        """See `INodeView.config`."""
+        return self._node.spec.effective
+
+    def subscribe(self, callback: Callable[[Event], None]) -> Callable[[], None]:
+        """See `INodeView.subscribe`."""
+        return self._node.events.subscribe(callback)
+
+
+@implementer(INodeControl)
+class Control:
+    """See `INodeControl`."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def connect(self, network: str, address: PeerAddress) -> Deferred[SessionId]:
+        """See `INodeControl.connect`."""
+        held = self._node.networks.get(network)
+        if held is None:
+            return fail(P2PFrameError(f"there is no network {network!r}"))
+        return held.dialer.connect(address)
+
+    def disconnect(self, network: str, session: SessionId, reason: str = "asked to") -> bool:
+        """See `INodeControl.disconnect`."""
+        held = self._network(network)
+        found = held.sessions.get(session) if held is not None else None
+        if found is None:
+            return False
+        found.close("asked-to", reason)
+        return True
+
+    def ban(self, subject: str, duration: float, reason: str, scope: str = NODE) -> Deferred[None]:
+        """See `INodeControl.ban`."""
+        if scope != NODE and scope not in self._node.networks:
+            raise ValueError(f"there is no network {scope!r}; use {NODE!r} for all")
+        banning = self._node.bans.ban(subject, scope, duration, "operator", reason)
+        for name, network in self._node.networks.items():
+            if scope in (NODE, name):
+                network.end_penalised()
+        self._node.events.emit("peer.banned", "" if scope == NODE else scope, rule="operator", reason=reason, subject=subject)
+        return banning.addCallback(lambda _: None)
+
+    def unban(self, subject: str, scope: str = NODE) -> Deferred[bool]:
+        """See `INodeControl.unban`."""
+        return self._node.bans.lift(subject, scope)
+
+    def protect(self, network: str, session: SessionId, protected: bool = True) -> bool:
+        """See `INodeControl.protect`."""
+        held = self._network(network)
+        found = held.sessions.get(session) if held is not None else None
+        if found is None:
+            return False
+        found.protected = protected
+        return True
+
+    def tap(self, network: str, session: SessionId, callback: Callable[[str, bytes], None] | None) -> bool:
+        """See `INodeControl.tap`."""
+        held = self._network(network)
+        found = held.sessions.get(session) if held is not None else None
+        if found is None:
+            return False
+        found.tap(callback)
+        return True
+
+    def reconfigure(self, path: str | Path) -> Deferred[Sequence[str]]:
+        """See `INodeControl.reconfigure`."""
+
+        async def run() -> Sequence[str]:
+            new = load(Path(path))
+            return await apply(self._node, new, diff(self._node.spec, new))
+
+        return Deferred.fromCoroutine(run())
+
+    def _network(self, name: str) -> Network | None:
+        return self._node.networks.get(name)

@@ -1,0 +1,65 @@
+"""Datagrams between a transport and a protocol: the gate stands between them, and what a protocol raises stops here.
+
+A datagram's source may be forged. So the gate only limits rates here (dropped and counted), and nothing that a datagram
+does leads to a ban.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from p2pframe.interfaces import IDatagramPort, IDatagramReceiver, IDatagramTransport
+from p2pframe.model import PeerAddress
+
+if TYPE_CHECKING:
+    from p2pframe.core.network import Network
+
+
+@implementer(IDatagramReceiver, IDatagramPort)
+class DatagramGate:
+    """One datagram transport of a network: receives for the protocol, sends for it."""
+
+    def __init__(self, network: Network, transport: IDatagramTransport) -> None:
+        self._network = network
+        self._transport = transport
+        self._receiver: IDatagramReceiver | None = None
+        self._port: IDatagramPort | None = None
+        self.address = PeerAddress("0.0.0.0", 0)
+        metrics = network.metrics
+        self._received = metrics.counter("datagrams_received_total", "Datagrams that came in.", ("result",))
+        self._sent = metrics.counter("datagrams_sent_total", "Datagrams sent.")
+
+    async def open(self) -> None:
+        """Bind, and let the protocol take what comes. Raises `StartError` on a busy port."""
+        self._receiver = self._network.protocol.receiver(self)
+        self._port = await self._transport.open(self)
+        self.address = self._port.address
+
+    async def close(self) -> None:
+        """Close the socket."""
+        if self._port is not None:
+            self._port = None
+            await self._transport.close()
+
+    def datagram_received(self, data: bytes, source: PeerAddress) -> None:
+        """See `IDatagramReceiver`: called by the transport."""
+        network = self._network
+        if not network.gate.datagram(source, network.clock.seconds()):
+            self._received.add(1, "dropped")
+            return
+        self._received.add(1, "taken")
+        if self._receiver is None:
+            return
+        try:
+            self._receiver.datagram_received(data, source)
+        except Exception:  # noqa: BLE001 - one bad datagram must not end the node
+            network.plugin_failed(f"protocol.{network.protocol_name}", "datagram_received", Failure())
+
+    def send(self, data: bytes, target: PeerAddress) -> None:
+        """See `IDatagramPort`: called by the protocol."""
+        if self._port is not None:
+            self._sent.add(1)
+            self._port.send(data, target)

@@ -1,0 +1,199 @@
+"""The dialer: opens the sessions that the topology wants and the manual peers that the operator named.
+
+It executes and decides nothing: concurrency, time limits and backoff are its own, diversity is the topology's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+
+from p2pframe.core.session import Session
+from p2pframe.errors import SessionClosed
+from p2pframe.interfaces import ITransport
+from p2pframe.model import Candidate, FoundAddress, PeerAddress, PeerId, SessionId, Slot, Want, netgroup
+
+if TYPE_CHECKING:
+    from p2pframe.core.network import Network
+
+
+class ManualPeer:
+    """A peer that the operator named, with its backoff: the wait doubles with each failure, up to `manual_retry`."""
+
+    __slots__ = ("address", "failures", "not_before", "peer_id")
+
+    def __init__(self, address: PeerAddress, peer_id: PeerId | None) -> None:
+        self.address = address
+        self.peer_id = peer_id
+        self.failures = 0
+        self.not_before = 0.0
+
+
+class _Dial(Factory):
+    """One dial under way: the factory that makes its one session."""
+
+    noisy = False
+
+    def __init__(self, dialer: Dialer, address: PeerAddress, slot: Slot, peer_id: PeerId | None, via: ITransport) -> None:
+        self.dialer = dialer
+        self.address = address
+        self.slot = slot
+        self.peer_id = peer_id
+        self.via = via
+        self.session: Session | None = None
+        self.timer: IDelayedCall | None = None
+        self.connecting: Deferred[IProtocol] | None = None
+        self.waiting: Deferred[SessionId] | None = None
+
+    def buildProtocol(self, addr: IAddress | None) -> Session | None:
+        """Called by the endpoint once connected."""
+        session = self.dialer.network.new_session(self.address, self.slot, self.via, self.peer_id)
+        session.on_end = self.ended
+        self.session = session
+        return session
+
+    def opened(self) -> None:
+        """The session's handshake is complete."""
+        self.dialer.finished(self)
+        if self.waiting is not None and self.session is not None:
+            waiting, self.waiting = self.waiting, None
+            waiting.callback(self.session.id)
+
+    def ended(self, reason: str, evidence: str) -> None:
+        """The session is over, before or after it opened."""
+        self.dialer.finished(self)
+        if self.waiting is not None:
+            waiting, self.waiting = self.waiting, None
+            waiting.errback(SessionClosed(f"{self.address}: {reason}" + (f": {evidence}" if evidence else "")))
+
+
+class Dialer:
+    """Dials for one network. `step` is called every `limits.dial_interval`."""
+
+    def __init__(self, network: Network, rng: Random) -> None:
+        self.network = network
+        self._rng = rng
+        self._dials: dict[PeerAddress, _Dial] = {}
+        self.manual: dict[PeerAddress, ManualPeer] = {}
+        metrics = network.metrics
+        self._results = metrics.counter("dials_total", "Dials by result.", ("slot", "result"))
+
+    @property
+    def under_way(self) -> tuple[tuple[PeerAddress, Slot], ...]:
+        """The dials whose session has not opened yet."""
+        return tuple((dial.address, dial.slot) for dial in self._dials.values())
+
+    def add_manual(self, found: FoundAddress) -> None:
+        """An address of the operator's own: keep a session with it, whatever the topology says."""
+        if found.address not in self.manual:
+            self.manual[found.address] = ManualPeer(found.address, found.peer_id)
+
+    def connect(self, address: PeerAddress) -> Deferred[SessionId]:
+        """Dial a manual peer once. Fires with the session's id when it is open, fails with `SessionClosed`."""
+        waiting: Deferred[SessionId] = Deferred()
+        if self.network.connected_to(address) or address in self._dials:
+            waiting.errback(SessionClosed(f"{address}: there is a session or a dial already"))
+        else:
+            self.dial(address, Slot.MANUAL, None, waiting)
+        return waiting
+
+    def step(self) -> None:
+        """Open what is missing: first manual peers, then what the topology wants most."""
+        network, limits = self.network, self.network.limits
+        now = network.clock.seconds()
+        for peer in self.manual.values():
+            if len(self._dials) >= limits.dial_concurrency:
+                return
+            if now >= peer.not_before and peer.address not in self._dials and not network.connected_to(peer.address):
+                wait = min(limits.manual_retry_first * 2**min(peer.failures, 20), limits.manual_retry)
+                peer.failures += 1
+                peer.not_before = now + wait * self._rng.uniform(0.9, 1.1)
+                self.dial(peer.address, Slot.MANUAL, peer.peer_id)
+        topology = network.topology
+        if topology is None or len(self._dials) >= limits.dial_concurrency:
+            return
+        view = network.view(dialled_only=True)
+        none: Sequence[Want] = ()
+        for want in network.call_plugin("topology", "wants", lambda: topology.wants(view), none):
+            found: FoundAddress | Candidate | None = self._address_for(want.addresses)
+            if found is None:
+                found = network.draw(want, view, self._in_group)
+            if found is not None:
+                self.dial(found.address, want.slot, found.peer_id)
+                return
+
+    def dial(
+        self, address: PeerAddress, slot: Slot, peer_id: PeerId | None, waiting: Deferred[SessionId] | None = None
+    ) -> None:
+        """Dial now. The result is counted, told to the address book, and to `waiting` where given."""
+        network = self.network
+        verdict = network.gate.dial(address) if slot is not Slot.MANUAL else None
+        via = network.transport_for(address)
+        if via is None or (verdict is not None and not verdict):
+            why = "no transport of this network dials such an address" if via is None else verdict.reason  # type: ignore[union-attr]
+            self._results.add(1, slot.value, "refused")
+            if waiting is not None:
+                waiting.errback(SessionClosed(f"{address}: {why}"))
+            return
+        dial = _Dial(self, address, slot, peer_id, via)
+        dial.waiting = waiting
+        self._dials[address] = dial
+        network.book.attempt(address)
+        connecting = maybeDeferred(lambda: via.dial(address, peer_id).connect(dial))
+        dial.connecting = connecting
+        dial.timer = network.clock.callLater(network.limits.connect_timeout, connecting.cancel)
+        connecting.addBoth(self._connected, dial)
+        connecting.addErrback(lambda failure: network.plugin_failed(f"transport.{via.name}", "dial", failure))
+
+    def opened(self, session: Session) -> None:
+        """A dialled session has opened."""
+        manual = self.manual.get(session.address)
+        if manual is not None:
+            manual.failures = 0
+            manual.not_before = 0.0
+        dial = self._dials.get(session.address)
+        if dial is not None and dial.session is session:
+            self._results.add(1, dial.slot.value, "opened")
+            dial.opened()
+
+    def finished(self, dial: _Dial) -> None:
+        """A dial has come to its end: opened, or not."""
+        if self._dials.get(dial.address) is dial:
+            del self._dials[dial.address]
+
+    def stop(self) -> None:
+        """End every dial that is under way."""
+        for dial in list(self._dials.values()):
+            if dial.connecting is not None and dial.session is None:
+                dial.connecting.cancel()
+
+    def _connected(self, result: object, dial: _Dial) -> None:
+        if dial.timer is not None and dial.timer.active():
+            dial.timer.cancel()
+        if not isinstance(result, Failure):
+            return
+        if dial.session is not None:
+            return  # the session tells its own end
+        timed_out = result.check(CancelledError) is not None or "TimeoutError" in str(result.type)
+        self._results.add(1, dial.slot.value, "timeout" if timed_out else "failed")
+        text = "timed out" if timed_out else result.getErrorMessage()
+        self.network.log.debug("could not reach {peer}: {reason}", peer=str(dial.address), reason=text)
+        dial.ended("not-reached", text)
+
+    def _address_for(self, addresses: tuple[PeerAddress, ...]) -> FoundAddress | None:
+        for address in addresses:
+            if address not in self._dials and not self.network.connected_to(address):
+                return FoundAddress(address)
+        return None
+
+    def _in_group(self, group: str) -> int:
+        """How many automatic dials to a netgroup are under way."""
+        return sum(1 for dial in self._dials.values() if dial.slot is not Slot.MANUAL and netgroup(dial.address) == group)
+
+

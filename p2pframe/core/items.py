@@ -1,0 +1,354 @@
+"""The way of an item through a node: known? -> validator -> item store -> relay policy -> links.
+
+One instance a network. It owns what is between those parts: which ids are being validated, which were rejected lately,
+which items wait for others, and how the latest items spread.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from p2pframe.config.settings import Limits
+from p2pframe.core.scheduler import Scheduler
+from p2pframe.errors import StorageError
+from p2pframe.interfaces import (
+    IItems,
+    IItemStore,
+    ILink,
+    IRelayPolicy,
+    ISession,
+    IValidator,
+    Metrics,
+    Spread,
+    TopicRules,
+)
+from p2pframe.model import ACCEPTED, Item, ItemId, Outcome, SessionId, Topic, Validation
+
+Failed = Callable[[str, str, Failure], None]
+"""Told of an exception out of a plugin: (label, where, failure)."""
+
+_DELAYS = 200  # announcements of one item that are timed: more would say nothing new about its spread
+
+
+class _SpreadRecord:
+    """How one item spreads, as far as this node sees; times by the reactor's clock."""
+
+    __slots__ = ("delays", "first_seen", "heard_from", "source", "started", "told")
+
+    def __init__(self, first_seen: float, started: float, source: SessionId | None) -> None:
+        self.first_seen = first_seen
+        self.started = started
+        self.source = source
+        self.heard_from = 0
+        self.told = 0
+        self.delays: list[float] = []
+
+
+class _Waiting:
+    """An item that waits for others before it can be judged."""
+
+    __slots__ = ("item", "missing", "session")
+
+    def __init__(self, item: Item, session: ISession | None, missing: Sequence[ItemId]) -> None:
+        self.item = item
+        self.session = session
+        self.missing = dict.fromkeys(missing)
+
+
+@implementer(IItems)
+class Items:
+    """See `IItems`."""
+
+    def __init__(
+        self,
+        clock_seconds: Callable[[], float],
+        unix_time: Callable[[], float],
+        topics: Mapping[Topic, TopicRules],
+        scheduler: Scheduler,
+        limits: Callable[[], Limits],
+        metrics: Metrics,
+        failed: Failed,
+    ) -> None:
+        self._seconds = clock_seconds
+        self._unix_time = unix_time
+        self._topics = topics
+        self._scheduler = scheduler
+        self._limits = limits
+        self._failed = failed
+        self._stores: Mapping[Topic, IItemStore] = {}
+        self._validators: Mapping[Topic, Sequence[IValidator]] = {}
+        self._relay: IRelayPolicy | None = None
+        self._subscribers: dict[Topic, list[Callable[[Item, ISession | None], None]]] = {}
+        self._pending: dict[tuple[Topic, ItemId], None] = {}
+        self._rejected: dict[tuple[Topic, ItemId], None] = {}
+        self._waiting: OrderedDict[tuple[Topic, ItemId], _Waiting] = OrderedDict()
+        self._spreads: dict[tuple[Topic, ItemId], _SpreadRecord] = {}
+        self._outcomes = metrics.counter("items_total", "Items by what became of them.", ("topic", "outcome"))
+
+    def bind(
+        self,
+        stores: Mapping[Topic, IItemStore],
+        validators: Mapping[Topic, Sequence[IValidator]],
+        relay: IRelayPolicy | None,
+    ) -> None:
+        """Name the plugins, once they are built."""
+        self._stores = stores
+        self._validators = validators
+        self._relay = relay
+
+    # --- what protocols call ---
+
+    def announced(self, session: ISession, topic: Topic, ids: Sequence[ItemId]) -> None:
+        """See `IItems.announced`."""
+        link = session.link(topic)
+        if link is None:
+            return
+        if self._relay is not None:
+            self._call_relay("announced", lambda relay: relay.announced(link, ids))
+        spreads = self._spreads
+        for id in ids:
+            record = spreads.get((topic, id))
+            if record is not None:
+                record.heard_from += 1
+                if len(record.delays) < _DELAYS:
+                    record.delays.append(session.now - record.started)
+        if self._topics[topic].scheduled:
+            unknown = self._unknown(topic, ids)
+            if unknown:
+                self._scheduler.offer(topic, unknown, session.id, session.inbound, session.now)
+
+    def delivered(self, session: ISession, item: Item, requested: bool = True) -> None:
+        """See `IItems.delivered`."""
+        topic = item.topic
+        for id in (item.id, *item.aliases):
+            self._scheduler.done(topic, id)
+        link = session.link(topic)
+        if link is not None and self._relay is not None:
+            self._call_relay("announced", lambda relay: relay.announced(link, (item.id,)))
+        if self.known(topic, item.id):
+            self._outcomes.add(1, topic, "known")
+            return
+        self._judge(item, session)
+
+    def not_found(self, session: ISession, topic: Topic, ids: Sequence[ItemId]) -> None:
+        """See `IItems.not_found`."""
+        for id in ids:
+            self._scheduler.failed(topic, id, session.id)
+
+    def publish(self, item: Item) -> Deferred[Validation]:
+        """See `IItems.publish`."""
+        if self.known(item.topic, item.id):
+            return succeed(Validation(Outcome.IGNORE, "known"))
+        return self._judge(item, None)
+
+    def spread(self, item: Item, source: ISession | None = None) -> None:
+        """See `IItems.spread`."""
+        self._note_spread(item, source)
+        link = source.link(item.topic) if source is not None else None
+        if self._relay is not None:
+            self._call_relay("accepted", lambda relay: relay.accepted(item, link))
+
+    def known(self, topic: Topic, id: ItemId) -> bool:
+        """See `IItems.known`."""
+        key = (topic, id)
+        if key in self._pending or key in self._rejected or key in self._waiting:
+            return True
+        store = self._stores.get(topic)
+        return store is not None and store.have(id)
+
+    def may_serve(self, session: ISession, topic: Topic, id: ItemId) -> bool:
+        """See `IItems.may_serve`."""
+        link = session.link(topic)
+        if link is None or self._relay is None:
+            return False
+        try:
+            return self._relay.may_serve(link, id)
+        except Exception:  # noqa: BLE001 - a policy that fails serves nothing, and is named
+            self._failed("relay", "may_serve", Failure())
+            return False
+
+    def withdraw(self, topic: Topic, ids: Iterable[ItemId]) -> None:
+        """See `IItems.withdraw`."""
+        gone = tuple(ids)
+        if gone and self._relay is not None:
+            self._call_relay("withdrawn", lambda relay: relay.withdrawn(topic, gone))
+
+    def subscribe(self, topic: Topic, callback: Callable[[Item, ISession | None], None]) -> Callable[[], None]:
+        """See `IItems.subscribe`."""
+        callbacks = self._subscribers.setdefault(topic, [])
+        callbacks.append(callback)
+
+        def unsubscribe() -> None:
+            if callback in callbacks:
+                callbacks.remove(callback)
+
+        return unsubscribe
+
+    # --- what core calls ---
+
+    def told(self, topic: Topic, items: Sequence[Item]) -> None:
+        """Count that a link was told of items."""
+        for item in items:
+            record = self._spreads.get((topic, item.id))
+            if record is not None:
+                record.told += 1
+
+    def spreads(self, limit: int) -> list[Spread]:
+        """The latest items and how they spread, newest first."""
+        latest = list(self._spreads.items())[-limit:]
+        return [
+            Spread(topic, id, r.first_seen, r.source, r.heard_from, r.told, tuple(r.delays))
+            for (topic, id), r in reversed(latest)
+        ]
+
+    def forget(self, session: ISession) -> None:
+        """A session has ended: what it brought may be judged still, and nothing is reported to it any more."""
+        for waiting in self._waiting.values():
+            if waiting.session is session:
+                waiting.session = None
+
+    # --- inside ---
+
+    def _unknown(self, topic: Topic, ids: Sequence[ItemId]) -> list[ItemId]:
+        store = self._stores.get(topic)
+        have = store.have if store is not None else (lambda _id: False)
+        if not (self._pending or self._rejected or self._waiting):
+            return [id for id in ids if not have(id)]
+        return [id for id in ids if not self.known(topic, id)]
+
+    def _judge(self, item: Item, session: ISession | None) -> Deferred[Validation]:
+        key = (item.topic, item.id)
+        if len(self._pending) >= self._limits().validations:
+            self._outcomes.add(1, item.topic, "too-many-validations")
+            return succeed(Validation(Outcome.IGNORE, "too many items are being validated"))
+        self._pending[key] = None
+        done: Deferred[Validation] = Deferred.fromCoroutine(self._validate(item, session))
+
+        def finished(result: Validation | Failure) -> Validation:
+            self._pending.pop(key, None)
+            if isinstance(result, Failure):
+                # The faulty plugin was named where it failed; whoever published learns that it was not taken.
+                self._outcomes.add(1, item.topic, "failed")
+                return Validation(Outcome.IGNORE, result.getErrorMessage())
+            return result
+
+        return done.addBoth(finished)
+
+    async def _validate(self, item: Item, session: ISession | None) -> Validation:
+        result = ACCEPTED
+        spread = True
+        for validator in self._validators.get(item.topic, ()):
+            try:
+                answer = validator.validate(item)
+                result = await answer if isinstance(answer, Deferred) else answer
+            except Exception:  # noqa: BLE001 - a validator that fails judges nothing, and is named
+                self._failed("validator", "validate", Failure())
+                self._outcomes.add(1, item.topic, "validator-failed")
+                return Validation(Outcome.IGNORE, "the validator failed")
+            if result.outcome is not Outcome.ACCEPT:
+                return self._not_accepted(item, session, result)
+            spread = spread and result.spread
+            if result.priority is not None:
+                item = replace(item, priority=result.priority)
+        return await self._accept(item, session, spread, result)
+
+    def _not_accepted(self, item: Item, session: ISession | None, result: Validation) -> Validation:
+        self._outcomes.add(1, item.topic, result.outcome.value)
+        key = (item.topic, item.id)
+        if result.outcome is Outcome.REJECT:
+            self._reject(key)
+            if session is not None:
+                session.counters.rejected_items += 1
+                if result.fact is not None and not session.closing:
+                    session.fact(result.fact)
+        elif result.outcome is Outcome.WAIT:
+            while len(self._waiting) >= self._limits().waiting_items:
+                self._waiting.popitem(last=False)
+                self._outcomes.add(1, item.topic, "waiting-dropped")
+            self._waiting[key] = _Waiting(item, session, result.missing)
+            if session is not None:
+                unknown = self._unknown(item.topic, result.missing)
+                self._scheduler.offer(item.topic, unknown, session.id, session.inbound, session.now)
+        elif result.fact is not None and session is not None and not session.closing:
+            session.fact(result.fact)
+        return result
+
+    async def _accept(self, item: Item, session: ISession | None, spread: bool, result: Validation) -> Validation:
+        store = self._stores.get(item.topic)
+        if store is not None:
+            try:
+                held = await store.put(item)
+            except StorageError as error:
+                self._outcomes.add(1, item.topic, "not-stored")
+                return Validation(Outcome.IGNORE, str(error))
+            except Exception:  # noqa: BLE001 - a store that fails holds nothing, and is named
+                self._failed("item-store", "put", Failure())
+                return Validation(Outcome.IGNORE, "the item store failed")
+            if not held:
+                self._outcomes.add(1, item.topic, "turned-away")
+                return Validation(Outcome.IGNORE, "the item store turned it away")
+        self._outcomes.add(1, item.topic, "accept")
+        self._pending.pop((item.topic, item.id), None)
+        if session is not None:
+            session.counters.accepted_items += 1
+            session.useful("block" if self._topics[item.topic].urgent else "item")
+        if spread:
+            self.spread(item, session)
+        for callback in tuple(self._subscribers.get(item.topic, ())):
+            try:
+                callback(item, session)
+            except Exception:  # noqa: BLE001 - one subscriber's fault is not another's
+                self._failed("subscriber", "accepted", Failure())
+        self._release_waiting(item)
+        return result
+
+    def _release_waiting(self, arrived: Item) -> None:
+        ids = (arrived.id, *arrived.aliases)
+        ready = []
+        for key, waiting in self._waiting.items():
+            if key[0] == arrived.topic and waiting.missing:
+                for id in ids:
+                    waiting.missing.pop(id, None)
+                if not waiting.missing:
+                    ready.append(key)
+        for key in ready:
+            waiting = self._waiting.pop(key)
+            if not self.known(*key):
+                self._judge(waiting.item, waiting.session)
+
+    def _reject(self, key: tuple[Topic, ItemId]) -> None:
+        rejected = self._rejected
+        rejected[key] = None
+        while len(rejected) > self._limits().rejected_items:
+            del rejected[next(iter(rejected))]
+
+    def _note_spread(self, item: Item, source: ISession | None) -> None:
+        key = (item.topic, item.id)
+        if key in self._spreads:
+            return
+        self._spreads[key] = _SpreadRecord(self._unix_time(), self._seconds(), source.id if source else None)
+        while len(self._spreads) > self._limits().spreads:
+            del self._spreads[next(iter(self._spreads))]
+
+    def _call_relay(self, where: str, call: Callable[[IRelayPolicy], None]) -> None:
+        relay = self._relay
+        if relay is None:
+            return
+        try:
+            call(relay)
+        except Exception:  # noqa: BLE001 - a policy that fails is named and counted; the item stays served
+            self._failed("relay", where, Failure())
+
+    def link_added(self, link: ILink) -> None:
+        """A session has opened: the relay policy gets its link."""
+        self._call_relay("link_added", lambda relay: relay.link_added(link))
+
+    def link_removed(self, link: ILink) -> None:
+        """A session is ending: the relay policy forgets its link."""
+        self._call_relay("link_removed", lambda relay: relay.link_removed(link))

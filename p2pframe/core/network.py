@@ -1,0 +1,700 @@
+"""A network: one overlay that the node takes part in. It owns sessions, address book, items and scheduler, and wires them up.
+
+Everything that decides is a plugin or a part of its own (gate, standing, dialer, finder, items); this is where they
+meet: a connection comes in or goes out here, is admitted here, and ends here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from random import Random
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.protocol import Factory
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from p2pframe.config.settings import Limits, NetworkSpec
+from p2pframe.core.address_book import AddressBook
+from p2pframe.core.bans import BanList
+from p2pframe.core.context import World
+from p2pframe.core.datagrams import DatagramGate
+from p2pframe.core.dialer import Dialer
+from p2pframe.core.events import Events
+from p2pframe.core.finder import Finder
+from p2pframe.core.gate import Gate, Refusals
+from p2pframe.core.items import Items
+from p2pframe.core.limits import TokenBucket
+from p2pframe.core.scheduler import Scheduler
+from p2pframe.core.session import Session, peer_address
+from p2pframe.core.standing import Standing
+from p2pframe.errors import StartError
+from p2pframe.interfaces import (
+    IAddressBook,
+    IAuthenticator,
+    IDatagramTransport,
+    IDiscovery,
+    INamespace,
+    INetworkProtocol,
+    IRelayPolicy,
+    IScorer,
+    IStatus,
+    ITopology,
+    ITransport,
+    IUpgrade,
+    IValidator,
+    Metrics,
+    NetworkView,
+)
+from p2pframe.model import (
+    Action,
+    Candidate,
+    Drop,
+    Fact,
+    FoundAddress,
+    HandshakeInfo,
+    ItemId,
+    PeerAddress,
+    PeerId,
+    Score,
+    SessionId,
+    SessionSnapshot,
+    Slot,
+    Topic,
+    TopologyView,
+    Verdict,
+    Want,
+)
+
+T = TypeVar("T")
+
+_ROTATE_INTERVAL = 10.0
+
+
+class _Inbound(Factory):
+    """Makes the sessions of one listening place, for those that the gate lets through."""
+
+    noisy = False
+
+    def __init__(self, network: Network, via: ITransport) -> None:
+        self.network = network
+        self.via = via
+
+    def buildProtocol(self, addr: IAddress | None) -> Session | None:
+        """Called for each connection accepted; None hangs up."""
+        return None if addr is None else self.network.accept(peer_address(addr), self.via)
+
+
+@implementer(IAddressBook)
+class BookService:
+    """The address book as a protocol sees it: what is added passes the protocol's own filter."""
+
+    def __init__(self, network: Callable[[], Network]) -> None:
+        self._of = network
+
+    @property
+    def _network(self) -> Network:
+        return self._of()
+
+    @property
+    def size(self) -> int:
+        """See `IAddressBook.size`."""
+        return self._network.book.size
+
+    def sample(self, maximum: int, percent: int = 100) -> Sequence[FoundAddress]:
+        """See `IAddressBook.sample`."""
+        return self._network.book.sample(maximum, percent)
+
+    def add(self, found: Sequence[FoundAddress], source: PeerAddress | str) -> int:
+        """See `IAddressBook.add`."""
+        return self._network.book.add([one for one in found if self._network.dialable(one.address)], source)
+
+
+class Parts:
+    """The plugins of a network, once they are built."""
+
+    def __init__(self) -> None:
+        self.protocol: INetworkProtocol
+        self.transports: list[ITransport] = []
+        self.datagrams: list[IDatagramTransport] = []
+        self.upgrades: list[IUpgrade] = []
+        self.discovery: list[IDiscovery] = []
+        self.topology: ITopology | None = None
+        self.relay: IRelayPolicy | None = None
+        self.scorers: list[IScorer] = []
+        self.authenticators: list[IAuthenticator] = []
+        self.validators: list[IValidator] = []
+        self.stores: dict[Topic, Any] = {}
+
+
+class Network:
+    """One network of a node, from its plugins to its sessions."""
+
+    def __init__(
+        self,
+        spec: NetworkSpec,
+        world: World,
+        parts: Parts,
+        items: Items,
+        scheduler: Scheduler,
+        book: AddressBook,
+        bans: BanList,
+        events: Events,
+        metrics: Metrics,
+        namespace: Callable[[], INamespace],
+    ) -> None:
+        self.name = spec.name
+        self.spec = spec
+        self.limits: Limits = spec.limits
+        self.world = world
+        self.clock = world.reactor
+        self.unix_time = world.unix_time
+        self.rng: Random = world.rng(f"{spec.name}/core")
+        self.log = Logger(namespace=f"p2pframe.{spec.name}")
+        self.metrics = metrics
+        self.events = events
+        self.bans = bans
+        self.protocol_name = spec.protocol.spec.name
+        self.protocol = parts.protocol
+        self.topology = parts.topology
+        self.upgrades = parts.upgrades
+        self.parts = parts
+        self.items = items
+        self.scheduler = scheduler
+        self.book = book
+        self._namespace = namespace
+        self.sessions: dict[SessionId, Session] = {}
+        self.queued = 0
+        self.stopping = False
+        self.running = False
+        self._next_id = 0
+        self._started = 0.0
+        self._ports: list[IListeningPort] = []
+        self._listening: list[str] = []
+        self._loops: list[LoopingCall] = []
+        self._address_budgets: dict[SessionId, TokenBucket] = {}
+        self._all_closed: Deferred[None] | None = None
+        self._closed_total = metrics.counter("sessions_closed_total", "Sessions ended.", ("reason",))
+        self._opened_total = metrics.counter("sessions_opened_total", "Sessions opened.", ("slot",))
+        self._refused_total = metrics.counter("sessions_refused_total", "Peers refused after the handshake.", ("rule",))
+        self._plugin_errors = metrics.counter("plugin_errors_total", "Exceptions out of plugins.", ("plugin", "where"))
+        self._over_budget = metrics.counter("over_budget_total", "Times that reading paused, the budget being spent.")
+        self._shed = metrics.counter("send_buffers_shed_total", "Sessions ended as unsent bytes of all were too many.")
+        self._addresses = metrics.counter("told_addresses_total", "Addresses that peers told of.", ("result",))
+        self._sessions_gauge = metrics.gauge("sessions", "Open sessions by class.", ("slot",))
+        self._refusals = Refusals(spec.name, metrics, events, self.log)
+        self.gate = Gate(spec.name, spec.limits, bans, metrics, self._refusals, self._inbound_slots)
+        self.standing = Standing(parts.scorers, metrics, self.plugin_failed)
+        self.dialer = Dialer(self, world.rng(f"{spec.name}/dialer"))
+        self.finder = Finder(self, parts.discovery)
+        self.datagram_gates = [DatagramGate(self, transport) for transport in parts.datagrams]
+
+    # --- start and stop ---
+
+    def listen(self) -> list[Deferred[None]]:
+        """Open the listening ports; sessions are refused until `open`. Raises `StartError` naming the address.
+
+        Called before anything is started, so that a busy port is known at once. Returns what has not bound yet.
+        """
+        waiting: list[Deferred[None]] = []
+        for via in self.parts.transports:
+            for endpoint, text in via.listeners():
+                failures: list[Failure] = []
+                listening = maybeDeferred(endpoint.listen, _Inbound(self, via))
+
+                def bound(port: IListeningPort, text: str = text) -> None:
+                    self._ports.append(port)
+                    self._listening.append(text)
+
+                def busy(failure: Failure, text: str = text) -> Failure:
+                    try:
+                        raise StartError(
+                            f"{self.name}: can't listen on {text}: {failure.getErrorMessage()}; "
+                            f"stop what uses it, or change `listen` of this network's transport"
+                        )
+                    except StartError:
+                        return Failure()
+
+                listening.addCallbacks(bound, busy)
+                listening.addErrback(failures.append)
+                _raise(failures)
+                if not listening.called:
+                    waiting.append(listening.addCallback(partial(_raise, failures)))
+        return waiting
+
+    def unbind(self) -> None:
+        """Close the listening ports of a network that will not be opened."""
+        for port in self._ports:
+            maybeDeferred(port.stopListening).addErrback(lambda f: self.log.failure("could not unbind", failure=f))
+        self._ports.clear()
+
+    async def open(self) -> None:
+        """Everything is started: take sessions, dial, discover."""
+        await self._load()
+        for gate in self.datagram_gates:
+            await gate.open()
+        self._started = self.clock.seconds()
+        self.running = True
+        if self._listening:
+            self.log.info("listening on {places}", places=", ".join(self._listening))
+        self.restart_timers()
+        self.finder.announce([peer_address(port.getHost()) for port in self._ports])
+
+    async def stop(self) -> None:
+        """End everything in order; at most `limits.close_timeout` and a bit."""
+        self.stopping = True
+        was_running, self.running = self.running, False
+        self._stop_timers()
+        anchors: Sequence[PeerAddress] = ()
+        topology = self.topology
+        if was_running and topology is not None:
+            view = self.view()
+            anchors = self.call_plugin("topology", "anchors", lambda: topology.anchors(view), ())
+        await self.finder.stop()
+        self.dialer.stop()
+        await DeferredList([maybeDeferred(port.stopListening) for port in self._ports], consumeErrors=True)
+        self._ports.clear()
+        self._listening.clear()
+        for gate in self.datagram_gates:
+            await gate.close()
+        await self._close_sessions()
+        self.scheduler.stop()
+        self._refusals.flush(self.clock.seconds(), everything=True)
+        if was_running:
+            await self._save(anchors)
+
+    async def _close_sessions(self) -> None:
+        for session in list(self.sessions.values()):
+            session.close("stopping")
+        if not self.sessions:
+            return
+        self._all_closed = Deferred()
+        timer = self.clock.callLater(self.limits.close_timeout, self._abort_all)
+        await self._all_closed
+        if timer.active():
+            timer.cancel()
+
+    def _abort_all(self) -> None:
+        for session in list(self.sessions.values()):
+            session.abort("stopping")
+
+    def restart_timers(self) -> None:
+        """Run the network's timers, at the intervals that its limits say now."""
+        self._stop_timers()
+        self._every(self.limits.dial_interval, self.dialer.step, "dialer")
+        self._every(1.0, self._discover, "discovery")
+        self._every(self.limits.tick, self._tick, "tick")
+        self._every(self.limits.score_interval, self._score, "score")
+        self._every(_ROTATE_INTERVAL, self._rotate, "rotate")
+
+    def _stop_timers(self) -> None:
+        for loop in self._loops:
+            if loop.running:
+                loop.stop()
+        self._loops.clear()
+
+    def _every(self, interval: float, call: Callable[[], None], name: str) -> None:
+        loop = LoopingCall(call)
+        loop.clock = self.clock
+        self._loops.append(loop)
+
+        def failed(failure: Failure) -> None:
+            # A timer of core's own has no business failing: say so loudly, and keep it going.
+            self.log.failure("the timer {name} failed; it goes on", failure=failure, name=name)
+            if not self.stopping:
+                self._loops.remove(loop)
+                self.clock.callLater(interval, self._every, interval, call, name)
+
+        loop.start(interval, now=False).addErrback(failed)
+
+    async def _load(self) -> None:
+        store = self._namespace()
+        await self.book.restore(store)
+        anchors: list[PeerAddress] = []
+        kept = await store.get(b"anchors")
+        if kept:
+            for line in kept.decode("utf-8", "replace").splitlines():
+                try:
+                    anchors.append(PeerAddress.parse(line))
+                except ValueError:
+                    self.log.warn("an anchor could not be read and is left out: {line}", line=line[:100])
+            # Used up at once: after a crash there are none, so an attacker who crashes us can't keep his place.
+            await store.write(deletes=[b"anchors"])
+        topology = self.topology
+        if topology is not None:
+            self.call_plugin("topology", "restore", lambda: topology.restore(anchors), None)
+
+    async def _save(self, anchors: Sequence[PeerAddress]) -> None:
+        store = self._namespace()
+        await self.save_book()
+        if anchors:
+            await store.write(puts=[(b"anchors", "\n".join(map(str, anchors)).encode())])
+
+    async def save_book(self) -> None:
+        """Write the address book; called at stop and every quarter of an hour by the node."""
+        await self.book.save(self._namespace())
+
+    # --- connections ---
+
+    def accept(self, address: PeerAddress, via: ITransport) -> Session | None:
+        """An inbound connection: a session, or None where the gate refuses it (counted and explained there)."""
+        if not self.running:
+            return None
+        verdict = self.gate.accept(address, self.clock.seconds())
+        if not verdict:
+            return None
+        return self.new_session(address, Slot.INBOUND, via, None)
+
+    def new_session(self, address: PeerAddress, slot: Slot, via: ITransport, peer_id: PeerId | None) -> Session:
+        """Make a session and keep it until it ends."""
+        self._next_id += 1
+        session = Session(self, SessionId(self._next_id), address, slot, via, peer_id)
+        self.sessions[session.id] = session
+        return session
+
+    def admit(self, session: Session, info: HandshakeInfo) -> Verdict:
+        """The handshake has said who it is: bans by peer id, authenticators, a slot. The first refusal is the reason."""
+        verdict = self._admission(session, info)
+        if not verdict:
+            self._refused_total.add(1, verdict.rule)
+            self.events.emit(
+                "peer.refused", self.name, session.id, session.address,
+                rule=verdict.rule, reason=verdict.reason, evidence=verdict.evidence, agent=info.agent,
+            )  # fmt: skip
+            self._act(session, verdict)
+        return verdict
+
+    def _admission(self, session: Session, info: HandshakeInfo) -> Verdict:
+        peer_id = session.info.peer_id or info.peer_id
+        if peer_id is not None and session.slot is not Slot.MANUAL:
+            verdict = self.gate.identified(session.address, peer_id)
+            if not verdict:
+                return verdict
+        for authenticator in self.parts.authenticators:
+            try:
+                verdict = authenticator.admit(info, session.slot)
+            except Exception:  # noqa: BLE001 - an authenticator that fails lets nobody in
+                self.plugin_failed(f"authentication.{authenticator.name}", "admit", Failure())
+                return Verdict(Action.DISCONNECT, f"authentication.{authenticator.name}", "failed", "the check failed")
+            if not verdict:
+                return verdict
+        return self._claim_slot(session)
+
+    def _claim_slot(self, session: Session) -> Verdict:
+        topology = self.topology
+        if topology is None or session.slot is Slot.MANUAL:
+            return Verdict(Action.ALLOW)
+        allowed = self.slots().get(session.slot, 0)
+        used = sum(1 for s in self.sessions.values() if s.slot is session.slot and s is not session and s.handshake)
+        if used < allowed:
+            return Verdict(Action.ALLOW)
+        view, newcomer = self.view(), session.snapshot()
+        drop = self.call_plugin("topology", "evict", lambda: topology.evict(view, newcomer), None)
+        victim = self.sessions.get(drop.session) if drop is not None else None
+        if drop is None or victim is None or victim is session:
+            return Verdict(Action.DISCONNECT, "slots", "full", f"{used} of {allowed} {session.slot.value} slots in use")
+        victim.close(drop.reason, drop.evidence)
+        return Verdict(Action.ALLOW)
+
+    def session_opened(self, session: Session) -> None:
+        """The handshake is complete: links, scorers, the dialer and the log hear of it."""
+        now = self.clock.seconds()
+        if session.inbound:
+            self.gate.handshake_over()
+        self._opened_total.add(1, session.slot.value)
+        if not session.inbound:
+            self.book.good(session.address)
+            self.dialer.opened(session)
+        self.standing.opened(session.id, now)
+        self.standing.sample(session.id, session.counters, now)
+        info = session.handshake
+        agent = info.agent if info else ""
+        self.events.emit("session.opened", self.name, session.id, session.address, slot=session.slot.value, agent=agent)
+        self.log.info(
+            "peer {peer} {agent} ({slot}, session {session})",
+            peer=str(session.address), agent=agent, slot=session.slot.value, session=session.id,
+        )  # fmt: skip
+        if session.slot is Slot.FEELER:
+            session.close("feeler-done")
+            return
+        for link in session.links:
+            if not session.closing:
+                self.items.link_added(link)
+
+    def session_ended(self, session: Session) -> None:
+        """The wire is gone: forget the session and say why it ended."""
+        self.sessions.pop(session.id, None)
+        self._address_budgets.pop(session.id, None)
+        was_open = session.counters.opened > 0.0
+        if session.inbound and not was_open:
+            self.gate.handshake_over()
+        for link in session.links:
+            self.items.link_removed(link)
+        self.items.forget(session)
+        self.scheduler.forget(session.id)
+        scores = self.standing.scores(session.id)
+        if was_open:
+            self.standing.closed(session.id)
+        self._closed_total.add(1, session.close_reason)
+        self.events.emit(
+            "session.closed", self.name, session.id, session.address,
+            reason=session.close_reason, evidence=session.close_evidence, slot=session.slot.value, opened=was_open,
+            scores=tuple(score for score, _ in scores),
+        )  # fmt: skip
+        if was_open and session.slot is not Slot.FEELER:
+            self.log.info(
+                "peer {peer} dropped: {reason} {evidence} (session {session})",
+                peer=str(session.address), reason=session.close_reason,
+                evidence=session.close_evidence, session=session.id,
+            )  # fmt: skip
+        if self._all_closed is not None and not self.sessions:
+            done, self._all_closed = self._all_closed, None
+            done.callback(None)
+
+    # --- what is thought of peers, and done about it ---
+
+    def observe(self, session: Session, fact: Fact) -> None:
+        """A fact: ask the scorers, act on the strictest verdict."""
+        if session.state == "closed":
+            return
+        verdict = self.standing.observe(session.id, fact, session.now)
+        if fact.kind == "timeout":
+            session.counters.timeouts += 1
+        if not verdict:
+            self.events.emit(
+                "peer.judged", self.name, session.id, session.address,
+                rule=verdict.rule, action=verdict.action.name.lower(), reason=verdict.reason, evidence=verdict.evidence,
+                fact=fact.kind, scores=tuple(score for score, _ in self.standing.scores(session.id)),
+            )  # fmt: skip
+            self._act(session, verdict)
+
+    def _act(self, session: Session, verdict: Verdict) -> None:
+        if session.slot is not Slot.MANUAL and not session.protected:
+            rule, reason, evidence = verdict.rule, verdict.reason, verdict.evidence
+            if verdict.action is Action.BAN:
+                peer_id = session.info.peer_id
+                subject = f"id:{peer_id.hex()}" if peer_id is not None else session.address.host
+                banning = self.bans.ban(subject, self.name, verdict.duration, rule, reason, evidence, automatic=True)
+                banning.addErrback(lambda failure: self.log.error("a ban was not kept: {why}", why=failure.getErrorMessage()))
+                self.events.emit(
+                    "peer.banned", self.name, session.id, session.address, rule=rule, reason=reason, evidence=evidence
+                )
+            elif verdict.action is Action.DISCOURAGE:
+                self.bans.discourage(session.address, self.name, rule, reason, evidence)
+        session.close(verdict.reason or verdict.action.name.lower(), verdict.evidence)
+
+    def end_penalised(self) -> None:
+        """After a ban by hand: end every session that it covers."""
+        for session in list(self.sessions.values()):
+            penalty = self.bans.check(session.address, session.info.peer_id, self.name)
+            if penalty is not None and penalty.action is Action.BAN:
+                session.close("banned", penalty.reason)
+
+    def plugin_failed(self, label: str, where: str, failure: Failure) -> None:
+        """A plugin raised: log it with its name, count it, go on."""
+        self._plugin_errors.add(1, label, where)
+        self.log.failure("plugin {plugin} failed in {where}", failure=failure, plugin=label, where=where)
+
+    def call_plugin(self, label: str, where: str, call: Callable[[], T], otherwise: T) -> T:
+        """Call a plugin; what it raises is logged with its name and counted, and `otherwise` is the answer."""
+        try:
+            return call()
+        except Exception:  # noqa: BLE001 - a plugin that raises never takes the node down
+            self.plugin_failed(label, where, Failure())
+            return otherwise
+
+    def over_budget(self, session: Session) -> None:
+        """A session's reading pauses, its budget being spent."""
+        self._over_budget.add(1)
+
+    def shed_queues(self) -> None:
+        """Unsent bytes of all sessions are over the bound: end the session that has most of them."""
+        worst = max(self.sessions.values(), key=lambda s: s.queued, default=None)
+        if worst is not None and worst.queued:
+            self._shed.add(1)
+            worst.abort("does-not-read", f"{worst.queued} of {self.queued} unsent bytes (limits.send_buffers_total)")
+
+    # --- addresses ---
+
+    def dialable(self, address: PeerAddress) -> bool:
+        """Whether the protocol would have this address in the book."""
+        return bool(address.port) and self.call_plugin(
+            f"protocol.{self.protocol_name}", "dialable", lambda: self.protocol.dialable(address), False
+        )
+
+    def take_addresses(self, session: Session, addresses: Iterable[FoundAddress]) -> int:
+        """Addresses that a peer told of: rate-limited for each session, filtered by the protocol, into the book."""
+        now = session.now
+        bucket = self._address_budgets.get(session.id)
+        if bucket is None:
+            bucket = TokenBucket(self.limits.addresses_per_second, self.limits.addresses_burst)
+            self._address_budgets[session.id] = bucket
+        taken: list[FoundAddress] = []
+        dropped = 0
+        for found in addresses:
+            if not bucket.take(1, now):
+                dropped += 1
+            elif self.dialable(found.address):
+                taken.append(found)
+        new = self.book.add(taken, session.address)
+        self._addresses.add(new, "new")
+        self._addresses.add(dropped, "over-rate")
+        return len(taken)
+
+    def draw(self, want: Want, view: TopologyView, dialling_group: Callable[[str], int]) -> Candidate | None:
+        """An address from the book for a free slot: the first of `limits.draws` that everyone accepts."""
+        topology = self.topology
+        now = self.unix_time()
+        for _ in range(self.limits.draws):
+            candidate = self.book.draw(self.rng, now, only_new=want.only_new, only_tried=want.only_tried)
+            if candidate is None or topology is None:
+                return None
+            if (
+                now - candidate.last_attempt < self.limits.retry_interval
+                or candidate.netgroup in want.exclude_netgroups
+                or self.connected_to(candidate.address)
+                or dialling_group(candidate.netgroup) >= self.limits.dials_per_netgroup
+                or not self.dialable(candidate.address)
+                or self.transport_for(candidate.address) is None
+                or not self.gate.dial(candidate.address)
+            ):
+                continue
+            if self.call_plugin("topology", "acceptable", lambda c=candidate: topology.acceptable(want, c, view), False):  # type: ignore[misc]
+                return candidate
+        return None
+
+    def connected_to(self, address: PeerAddress) -> bool:
+        """Whether there is a session with that address (dialled, or inbound from its very port)."""
+        return any(session.address == address for session in self.sessions.values())
+
+    def transport_for(self, address: PeerAddress) -> ITransport | None:
+        """The first transport that dials such an address."""
+        for via in self.parts.transports:
+            if self.call_plugin(f"transport.{via.name}", "can_dial", lambda v=via: v.can_dial(address), False):  # type: ignore[misc]
+                return via
+        return None
+
+    # --- views ---
+
+    def slots(self) -> dict[Slot, int]:
+        """How many sessions of each class the topology allows."""
+        topology = self.topology
+        if topology is None:
+            return {}
+        none: Mapping[Slot, int] = {}
+        return dict(self.call_plugin("topology", "slots", topology.slots, none))
+
+    def scores_of(self, session: SessionId) -> tuple[tuple[Score, bool], ...]:
+        """The latest scores of a session, each with whether it counts."""
+        return self.standing.scores(session)
+
+    def is_sole_source(self, session: Session) -> bool:
+        """Whether nobody else has lately brought what this peer brings: the last useful source is never rotated out."""
+        if not session.useful_count:
+            return False
+        return not any(other.useful_count for other in self.sessions.values() if other is not session)
+
+    def view(self, dialled_only: bool = False) -> TopologyView:
+        """What the topology decides on."""
+        sessions = tuple(
+            s.snapshot() for s in self.sessions.values() if not s.closing and not (dialled_only and s.inbound)
+        )
+        stale = self.call_plugin(f"protocol.{self.protocol_name}", "stale", self.protocol.stale, False)
+        return TopologyView(self.clock.seconds(), sessions, self.dialer.under_way, stale, self.book.size)
+
+    def snapshots(self) -> Iterator[SessionSnapshot]:
+        """Every session, by id."""
+        for session in self.sessions.values():
+            yield session.snapshot()
+
+    def describe(self) -> NetworkView:
+        """The network at a glance."""
+        allowed = self.slots()
+        used = dict.fromkeys(Slot, 0)
+        for session in self.sessions.values():
+            if session.state == "open":
+                used[session.slot] += 1
+        status = self.protocol.status() if IStatus.providedBy(self.protocol) else {}
+        return NetworkView(
+            self.name,
+            self.protocol_name,
+            tuple(self._listening),
+            {slot: (used[slot], allowed.get(slot, 0)) for slot in Slot},
+            self.book.counts,
+            status,
+        )
+
+    # --- timers ---
+
+    def _inbound_slots(self) -> tuple[int, int]:
+        used = sum(1 for session in self.sessions.values() if session.inbound)
+        return used, self.slots().get(Slot.INBOUND, 0)
+
+    def _tick(self) -> None:
+        now = self.clock.seconds()
+        self._refusals.flush(now)
+        for session in list(self.sessions.values()):
+            session.tick(now)
+
+    def _score(self) -> None:
+        now = self.clock.seconds()
+        used = dict.fromkeys(Slot, 0)
+        for session in list(self.sessions.values()):
+            if session.state == "open":
+                used[session.slot] += 1
+                self.standing.sample(session.id, session.counters, now)
+        for slot, count in used.items():
+            self._sessions_gauge.set(count, slot.value)
+
+    def _rotate(self) -> None:
+        topology = self.topology
+        if topology is None:
+            return
+        view = self.view(dialled_only=True)
+        none: Sequence[Drop] = ()
+        for drop in self.call_plugin("topology", "rotate", lambda: topology.rotate(view), none):
+            session = self.sessions.get(drop.session)
+            if session is not None and not session.protected:
+                session.close(drop.reason, drop.evidence)
+
+    def _discover(self) -> None:
+        outbound = sum(
+            1
+            for s in self.sessions.values()
+            if s.state == "open" and s.slot in (Slot.OUTBOUND, Slot.BLOCK_RELAY)
+        )
+        slots = self.slots()
+        wanted = slots.get(Slot.OUTBOUND, 0) + slots.get(Slot.BLOCK_RELAY, 0)
+        self.finder.step(self.clock.seconds() - self._started, outbound, wanted)
+
+    # --- the scheduler's hands ---
+
+    def request(self, session: SessionId, topic: Topic, ids: list[ItemId]) -> None:
+        """Ask a peer for items: the scheduler decided."""
+        held = self.sessions.get(session)
+        link = held.link(topic) if held is not None else None
+        if held is None or link is None:
+            for id in ids:
+                self.scheduler.failed(topic, id, session)
+            return
+        try:
+            link.request(ids)
+        except Exception:  # noqa: BLE001 - a conversation that fails loses its session, not the scheduler
+            self.plugin_failed(f"protocol.{self.protocol_name}", "request", Failure())
+            held.abort("plugin-failed", "request")
+
+    def request_timed_out(self, session: SessionId, topic: Topic, id: ItemId) -> None:
+        """A request was not answered in time: a fact."""
+        held = self.sessions.get(session)
+        if held is not None and not held.closing:
+            held.fact(Fact("timeout", evidence=f"{topic} {id[::-1].hex()[:16]} not given in time", proven=True))
+
+
+def _raise(failures: list[Failure], _bound: object = None) -> None:
+    if failures:
+        failures[0].raiseException()

@@ -1,0 +1,569 @@
+"""A session: one live connection with a peer. It owns the connection; the conversation owns what is said over it.
+
+The way of a byte in: wire -> upgrades -> conversation, which asks `charge` before it decodes. The way out: `write` ->
+upgrades -> wire, or a bounded queue while the peer does not read. Nothing here is made per message.
+
+Reading pauses for two reasons, each a bit of `_held`: the peer is over its budget (until the bucket refills), or it
+does not read what we send (until our queue drains: who does not listen is not answered further).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IConsumer, IPushProducer, ITCPTransport
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from p2pframe.core.lifecycle import new_lifecycle
+from p2pframe.core.link import Link
+from p2pframe.errors import HandshakeFailed, UnreadableStream
+from p2pframe.interfaces import IConversation, ILink, ISession, ITransport, IUpgradeState
+from p2pframe.model import (
+    Fact,
+    FoundAddress,
+    HandshakeInfo,
+    PeerAddress,
+    PeerId,
+    SessionCounters,
+    SessionId,
+    SessionSnapshot,
+    Slot,
+    Topic,
+    TransportInfo,
+    netgroup,
+)
+
+if TYPE_CHECKING:
+    from p2pframe.core.network import Network
+
+_BUDGET = 1
+_SENDING = 2
+_EXCESS_BREAK = 5.0  # seconds within the budget that end an excess
+_UNPROVEN = TransportInfo()
+
+
+class _IWire(ITCPTransport, IConsumer, IPushProducer):
+    """What every stream transport is in fact; Twisted declares the parts apart."""
+
+
+@implementer(ISession, IPushProducer)
+class Session(Protocol):
+    """One connection. Made by the network's factories, when the gate has let it through."""
+
+    def __init__(
+        self, network: Network, id: SessionId, address: PeerAddress, slot: Slot, via: ITransport, peer_id: PeerId | None
+    ) -> None:
+        self.network = network
+        self.id = id
+        self.address = address
+        self.slot = slot
+        self.inbound = slot is Slot.INBOUND
+        self.via = via
+        self.expected_peer = peer_id
+        self.info = _UNPROVEN
+        self.handshake: HandshakeInfo | None = None
+        self._seconds: Callable[[], float] = network.clock.seconds
+        self.now = self._seconds()
+        self.counters = SessionCounters(self.now)
+        self.state = "connecting"
+        self.closing = False
+        self.writable = True
+        self.protected = slot is Slot.MANUAL
+        self.useful_count = 0
+        self.close_reason = ""
+        self.close_evidence = ""
+        self._budget = network.gate.budget(self.now)
+        self._life = new_lifecycle(self)
+        self._conversation: IConversation = network.protocol.conversation(self)
+        self._upgrades: list[IUpgradeState] = []
+        self._links: dict[Topic, Link] | None = None
+        self._tap: Callable[[str, bytes], None] | None = None
+        self._held = 0
+        self._pending: bytearray | None = None
+        self._queue: deque[bytes] | None = None
+        self.queued = 0
+        self._deadline = self.now + network.limits.handshake_timeout
+        self._excess_since = 0.0
+        self._excess_last = -_EXCESS_BREAK
+        self._blocked_since = 0.0
+        self._proving: Deferred[TransportInfo] | None = None
+        self.on_end: Callable[[str, str], None] | None = None
+
+    @property
+    def wire(self) -> _IWire:
+        """The transport, as every stream transport is in fact: a producer and a consumer that can be aborted."""
+        return cast(_IWire, self.transport)
+
+    # --- the wire comes and goes (called by Twisted) ---
+
+    def connectionMade(self) -> None:
+        """The wire is up: have the transport prove who is there before any byte passes."""
+        assert self.transport is not None
+        self.wire.registerProducer(self, True)
+        try:
+            answer = self.via.prove(self.wire)
+        except HandshakeFailed as error:
+            self.abort("refused-by-transport", str(error))
+            return
+        if isinstance(answer, Deferred):
+            self._proving = answer
+            answer.addCallbacks(self._proved, self._not_proved)
+            answer.addErrback(self._failed, "prove")
+        else:
+            self._proved(answer)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes from the wire: through the upgrades to the conversation."""
+        counters = self.counters
+        self.now = counters.last_receive = self._seconds()
+        counters.bytes_in += len(data)
+        if self._tap is not None:
+            self._tap("in", data)
+        if self._held or self.state == "connecting":
+            self._hold(data)
+            return
+        if self.closing:
+            return
+        try:
+            if self._upgrades:
+                self._receive_upgraded(data)
+            else:
+                self._conversation.receive(data)
+        except UnreadableStream as error:
+            self._unreadable(error)
+        except Exception:  # noqa: BLE001 - whatever a protocol plugin raises ends its session, not the node
+            self._failed(Failure(), "receive")
+
+    def connectionLost(self, reason: Failure = Failure()) -> None:  # noqa: B008 - Twisted's signature
+        """The wire is gone, whoever ended it."""
+        if not self.close_reason:
+            self.close_reason = "closed-by-peer"
+            self.close_evidence = reason.getErrorMessage()
+        self._life.lost()
+
+    # --- changes of state (called by the lifecycle) ---
+
+    def enter(self, state: str) -> None:
+        """A state was entered."""
+        self.state = state
+        self.closing = state in ("closing", "closed")
+
+    def begin_handshake(self) -> None:
+        """The other end is proved: upgrades are done, the conversation starts."""
+        self._guard(self._conversation.start, "start")
+        pending, self._pending = self._pending, None
+        if pending and not self.closing:
+            self._guard(lambda: self._conversation.receive(bytes(pending)), "receive")
+
+    def announce_open(self) -> None:
+        """The protocol's handshake is complete."""
+        self.now = self.counters.opened = self._seconds()
+
+    def begin_close(self) -> None:
+        """Send what is queued, then hang up; `tick` aborts what takes too long."""
+        self._deadline = self._seconds() + self.network.limits.close_timeout
+        self._pending = None
+        if self.transport is None:
+            return
+        if self._queue:
+            for data in self._queue:
+                self.transport.write(data)
+            self._forget_queue()
+        self.wire.unregisterProducer()
+        self.wire.loseConnection()
+
+    def finish(self) -> None:
+        """The wire is gone: tell conversation, links and network, once."""
+        if self._proving is not None:
+            self._proving.cancel()
+        self._forget_queue()
+        self._pending = None
+        self._guard(lambda: self._conversation.closed(self.close_reason), "closed")
+        self.network.session_ended(self)
+        self._links = None
+        if self.on_end is not None:
+            self.on_end(self.close_reason, self.close_evidence)
+
+    # --- what a conversation calls ---
+
+    def charge(self, kind: str, length: int) -> bool:
+        """See `ISession.charge`."""
+        counters = self.counters
+        counters.received += 1
+        messages = counters.messages_in
+        messages[kind] = messages.get(kind, 0) + 1
+        if self._budget.charge(length, self.now):
+            return True
+        self._over_budget()
+        return False
+
+    def write(self, data: bytes) -> None:
+        """See `ISession.write`."""
+        if self.closing or self.transport is None:
+            return
+        counters = self.counters
+        counters.bytes_out += len(data)
+        if self._tap is not None:
+            self._tap("out", data)
+        for upgrade in reversed(self._upgrades):
+            data = upgrade.send(data)
+        if self.writable:
+            counters.last_send = self.now
+            self.transport.write(data)
+        else:
+            self._enqueue(data)
+
+    def sent(self, kind: str, count: int = 1) -> None:
+        """See `ISession.sent`."""
+        counters = self.counters
+        counters.sent += count
+        counters.messages_out[kind] = counters.messages_out.get(kind, 0) + count
+
+    def identified(self, info: HandshakeInfo) -> bool:
+        """See `ISession.identified`."""
+        if self.closing:
+            return False
+        self.handshake = info
+        verdict = self.network.admit(self, info)
+        if verdict:
+            return True
+        if not self.closing:
+            self.close(verdict.reason or "refused", verdict.evidence)
+        return False
+
+    def opened(self, topics: Sequence[Topic]) -> None:
+        """See `ISession.opened`."""
+        if self.state != "handshaking":
+            return
+        self._life.opened()
+        verbs = self.network.protocol.verbs
+        group = netgroup(self.address)
+        rules = self.network.protocol.topics
+        self._links = {
+            topic: Link(self, self._conversation, topic, group, verbs, rules[topic].urgent) for topic in topics
+        }
+        self.network.session_opened(self)
+
+    def link(self, topic: Topic) -> ILink | None:
+        """See `ISession.link`."""
+        return self._links.get(topic) if self._links else None
+
+    @property
+    def links(self) -> Iterable[Link]:
+        """The links there are, in the order that the protocol named their topics."""
+        return self._links.values() if self._links else ()
+
+    def found(self, addresses: Iterable[FoundAddress]) -> int:
+        """See `ISession.found`."""
+        return self.network.take_addresses(self, addresses)
+
+    def fact(self, fact: Fact) -> None:
+        """See `ISession.fact`."""
+        self.network.observe(self, fact)
+
+    def useful(self, kind: str) -> None:
+        """See `ISession.useful`."""
+        self.useful_count += 1
+        if kind == "block":
+            self.counters.last_block = self.now
+        else:
+            self.counters.last_item = self.now
+
+    def close(self, reason: str, evidence: str = "") -> None:
+        """See `ISession.close`."""
+        if self.closing:
+            return
+        self.close_reason, self.close_evidence = reason, evidence
+        self._life.ending()
+
+    # --- what core calls ---
+
+    def abort(self, reason: str, evidence: str = "") -> None:
+        """End the session at once; what is queued is lost."""
+        if not self.close_reason:
+            self.close_reason, self.close_evidence = reason, evidence
+        self.closing = True
+        if self.transport is None:
+            self._life.lost()
+        else:
+            self.wire.abortConnection()
+
+    def tap(self, callback: Callable[[str, bytes], None] | None) -> None:
+        """Show every byte to a callback, or stop doing so."""
+        self._tap = callback
+
+    def tick(self, now: float) -> None:
+        """Look at the deadlines; called for every session by the network's one timer."""
+        self.now = now
+        limits = self.network.limits
+        if self.state == "open":
+            if now - max(self.counters.last_receive, self.counters.opened) > limits.idle_timeout:
+                self.close("idle", f"nothing received for {limits.idle_timeout:g} s")
+            elif not self.writable and now - self._blocked_since > limits.idle_timeout:
+                self.abort("does-not-read", f"took nothing for {limits.idle_timeout:g} s")
+            else:
+                self._guard(lambda: self._conversation.tick(now), "tick")
+        elif now > self._deadline:
+            if self.state == "closing":
+                self.abort("close-timeout")
+            elif not self.closing:
+                self.abort("handshake-timeout", f"not open after {limits.handshake_timeout:g} s")
+
+    def snapshot(self) -> SessionSnapshot:
+        """The session as others may see it."""
+        counters, handshake = self.counters, self.handshake
+        scores = self.network.scores_of(self.id)
+        values = [score.value for score, counts in scores if counts]
+        return SessionSnapshot(
+            id=self.id,
+            network=self.network.name,
+            address=self.address,
+            netgroup=netgroup(self.address),
+            slot=self.slot,
+            state=self.state,
+            transport=self.via.name,
+            started=counters.started,
+            opened=counters.opened,
+            inbound=self.inbound,
+            peer_id=self.info.peer_id or (handshake.peer_id if handshake else None),
+            version=handshake.version if handshake else None,
+            services=handshake.services if handshake else frozenset(),
+            agent=handshake.agent if handshake else "",
+            encryption=self.info.encryption,
+            ping=counters.ping,
+            best_ping=counters.best_ping,
+            last_receive=counters.last_receive,
+            last_send=counters.last_send,
+            last_item=counters.last_item,
+            last_block=counters.last_block,
+            bytes_in=counters.bytes_in,
+            bytes_out=counters.bytes_out,
+            messages_in=dict(counters.messages_in),
+            messages_out=dict(counters.messages_out),
+            accepted_items=counters.accepted_items,
+            rejected_items=counters.rejected_items,
+            timeouts=counters.timeouts,
+            send_queue=self.queued,
+            score=sum(values) / len(values) if values else None,
+            scores=tuple(score for score, _ in scores),
+            relays=self._links is None or len(self._links) == len(self.network.protocol.topics),
+            useful=self.useful_count,
+            protected=self.protected,
+            sole_source=self.network.is_sole_source(self),
+        )
+
+    # --- backpressure (called by the wire when it can't, or can again, take more) ---
+
+    def pauseProducing(self) -> None:
+        """The wire has enough: queue here from now on."""
+        if self.writable:
+            self.writable = False
+            self._blocked_since = self._seconds()
+
+    def resumeProducing(self) -> None:
+        """The wire takes more: empty the queue, then let others go on."""
+        self.now = self.counters.last_send = self._seconds()
+        self.writable = True
+        queue = self._queue
+        while queue and self.writable and self.transport is not None:
+            data = queue.popleft()
+            self.queued -= len(data)
+            self.network.queued -= len(data)
+            self.transport.write(data)
+        if not self.writable:
+            self._blocked_since = self.now
+            return
+        self._queue = None
+        if self._held & _SENDING:
+            self._release(_SENDING)
+        if self.writable and not self.closing and self.state == "open":
+            self._guard(self._conversation.drained, "drained")
+
+    def stopProducing(self) -> None:
+        """The wire is gone; `connectionLost` says so too."""
+        self._forget_queue()
+
+    # --- inside ---
+
+    def _proved(self, info: TransportInfo) -> None:
+        self._proving = None
+        self.info = info
+        if self.closing:
+            return
+        for upgrade in self.network.upgrades:
+            self._upgrades.append(upgrade.begin(self.address, self.inbound, self.expected_peer))
+        if not self._upgrades:
+            self._life.proved()
+            return
+        self.state = "upgrading"
+        self._guard(lambda: self._start_upgrade(0), "upgrade")
+        early, self._pending = self._pending, None
+        if early and not self.closing:
+            self._guard(lambda: self._receive_upgraded(bytes(early)), "upgrade")
+
+    def _not_proved(self, failure: Failure) -> None:
+        self._proving = None
+        if self.state == "closed":
+            return
+        if failure.check(HandshakeFailed) is None:
+            self._failed(failure, "prove")
+        else:
+            self.abort("refused-by-transport", failure.getErrorMessage())
+
+    def _start_upgrade(self, index: int) -> None:
+        """Begin the handshake of one upgrade; its bytes go through those before it."""
+        opening = self._upgrades[index].start()
+        if opening:
+            self._to_wire(opening, index)
+        if self._upgrades[index].ready:
+            self._upgrade_ready(index)
+
+    def _upgrade_ready(self, index: int) -> None:
+        found = self._upgrades[index].info()
+        self.info = TransportInfo(
+            peer_id=found.peer_id or self.info.peer_id,
+            certificate=found.certificate or self.info.certificate,
+            encryption=" ".join(filter(None, (self.info.encryption, found.encryption))),
+        )
+        if index + 1 < len(self._upgrades):
+            self._start_upgrade(index + 1)
+        else:
+            self._life.proved()
+
+    def _to_wire(self, data: bytes, below: int) -> None:
+        for upgrade in reversed(self._upgrades[:below]):
+            data = upgrade.send(data)
+        if self.transport is not None:
+            self.transport.write(data)
+
+    def _receive_upgraded(self, data: bytes) -> None:
+        for index, upgrade in enumerate(self._upgrades):
+            was_ready = upgrade.ready
+            try:
+                out = upgrade.receive(data)
+            except HandshakeFailed as error:
+                self.abort("refused-by-upgrade", str(error))
+                return
+            if out.to_wire:
+                self._to_wire(out.to_wire, index)
+            if not was_ready and upgrade.ready:
+                self._upgrade_ready(index)
+            data = out.received
+            if not data or self.closing:
+                return
+        if self._held:
+            self._hold(data)
+        else:
+            self._conversation.receive(data)
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what arrived while reading was already paused (a TLS record, the kernel's last read)."""
+        if self._pending is None:
+            self._pending = bytearray()
+        self._pending += data
+        if len(self._pending) > self.network.limits.receive_buffer:
+            self.abort("receive-buffer", f"over {self.network.limits.receive_buffer} unprocessed bytes")
+
+    def _over_budget(self) -> None:
+        self.counters.turned_away += 1
+        now = self.now
+        wait = max(self._budget.ready_in(now), 0.01)
+        if now - self._excess_last > _EXCESS_BREAK:
+            self._excess_since = now
+        self._excess_last = now
+        excess = now - self._excess_since
+        if excess > self.network.limits.excess_time:
+            self._excess_since = now
+            self.fact(Fact("excess", evidence=f"over its budget for {excess:.0f} s", proven=self.state == "open"))
+        self.network.over_budget(self)
+        self._pause(_BUDGET)
+        self.network.clock.callLater(wait, self._refilled)
+
+    def _refilled(self) -> None:
+        if self._held & _BUDGET and not self.closing:
+            self.now = self._seconds()
+            self._release(_BUDGET)
+
+    def _pause(self, why: int) -> None:
+        if not self._held and self.transport is not None:
+            self.wire.pauseProducing()
+        self._held |= why
+
+    def _release(self, why: int) -> None:
+        """One reason to hold is gone; if it was the last, go on where the conversation stopped, then with what came since."""
+        self._held &= ~why
+        if not self._reading():
+            return
+        self._guard(self._conversation.resume, "resume")
+        if not self._reading():
+            return
+        pending, self._pending = self._pending, None
+        if pending:
+            if self._upgrades:
+                self._guard(lambda: self._receive_upgraded(bytes(pending)), "receive")
+            else:
+                self._guard(lambda: self._conversation.receive(bytes(pending)), "receive")
+        if self._reading():
+            self.wire.resumeProducing()
+
+    def _reading(self) -> bool:
+        return not self._held and not self.closing and self.transport is not None
+
+    def _enqueue(self, data: bytes) -> None:
+        if self._queue is None:
+            self._queue = deque()
+        self._queue.append(data)
+        self.queued += len(data)
+        self.network.queued += len(data)
+        limits = self.network.limits
+        if self.queued > limits.send_buffer_max:
+            self.abort("does-not-read", f"over {limits.send_buffer_max} unsent bytes")
+        elif self.queued > limits.send_buffer:
+            self._pause(_SENDING)
+        if self.network.queued > limits.send_buffers_total:
+            self.network.shed_queues()
+
+    def _forget_queue(self) -> None:
+        self.network.queued -= self.queued
+        self.queued = 0
+        self._queue = None
+
+    def _guard(self, call: Callable[[], object], where: str) -> None:
+        try:
+            call()
+        except UnreadableStream as error:
+            self._unreadable(error)
+        except Exception:  # noqa: BLE001 - whatever a protocol plugin raises ends its session, not the node
+            self._failed(Failure(), where)
+
+    def _unreadable(self, error: UnreadableStream) -> None:
+        self.network.observe(self, Fact("unreadable", evidence=str(error), proven=self.state == "open"))
+        self.close(error.reason, str(error))
+
+    def _failed(self, failure: Failure, where: str) -> None:
+        self.network.plugin_failed(f"protocol.{self.network.protocol_name}", where, failure)
+        if self.state != "closed":
+            self.abort("plugin-failed", failure.getErrorMessage())
+
+
+def as_session(session: ISession) -> Session:
+    """Core's own session behind the interface that plugins hand back."""
+    return cast(Session, session)
+
+
+def peer_address(address: IAddress) -> PeerAddress:
+    """A `PeerAddress` from what Twisted says of a connection's other end."""
+    host = getattr(address, "host", None)
+    port = getattr(address, "port", None)
+    if isinstance(host, bytes):
+        host = host.decode("ascii", "replace")
+    if not isinstance(host, str) or not isinstance(port, int):
+        return PeerAddress("unknown", 0, "name")
+    return PeerAddress.of(host, port)
+
+

@@ -1,0 +1,93 @@
+"""Names whoever blocks the reactor: a thread that looks at the reactor thread's stack when a beat is late.
+
+The reactor beats by a timer. The watching thread sees a missed beat, takes the stack of the reactor thread at that moment,
+and finds the innermost frame that belongs to a plugin. It is told back to the reactor thread, logged and counted.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from p2pframe.interfaces import Metrics
+
+log = Logger()
+
+
+class Watchdog:
+    """Watches one reactor. `limit` is in seconds and read each time, so that it may be a live value; 0 is off."""
+
+    def __init__(self, reactor: object, limit: Callable[[], float], metrics: Metrics) -> None:
+        self._reactor = reactor
+        self._limit = limit
+        self._blocks = metrics.counter("reactor_blocked_total", "Times that the reactor was blocked.", ("where",))
+        self._lag = metrics.gauge("reactor_lag_seconds", "How late the latest beat was.")
+        self._beats = 0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._loop: LoopingCall | None = None
+        self._reactor_thread = 0
+        self._last = 0.0
+
+    def start(self) -> None:
+        """Begin to watch; called on the reactor thread. Only a reactor with threads can be watched."""
+        if self._limit() <= 0 or not IReactorFromThreads.providedBy(self._reactor):
+            return
+        clock = IReactorTime(self._reactor)
+        self._reactor_thread = threading.get_ident()
+        self._last = clock.seconds()
+        interval = self._limit() / 2
+
+        def beat() -> None:
+            self._beats += 1
+            now = clock.seconds()
+            self._lag.set(max(0.0, now - self._last - interval))
+            self._last = now
+
+        self._loop = LoopingCall(beat)
+        self._loop.clock = clock
+        self._loop.start(interval, now=True)
+        self._thread = threading.Thread(target=self._watch, name="p2pframe-watchdog", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop watching and wait for the thread."""
+        if self._loop is not None and self._loop.running:
+            self._loop.stop()
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _watch(self) -> None:
+        seen = -1
+        told = False
+        while not self._stop.wait(max(self._limit(), 0.05)):
+            beats = self._beats
+            if beats != seen:
+                seen, told = beats, False
+            elif not told:
+                told = True  # once for each block, however long
+                frame = sys._current_frames().get(self._reactor_thread)
+                stack = traceback.extract_stack(frame) if frame is not None else []
+                where = _culprit(stack)
+                IReactorFromThreads(self._reactor).callFromThread(self._tell, where)
+
+    def _tell(self, where: str) -> None:
+        self._blocks.add(1, where.rsplit(":", 1)[0])
+        log.warn("the reactor was blocked for over {limit} s by {where}", limit=self._limit(), where=where)
+
+
+def _culprit(stack: traceback.StackSummary | list[traceback.FrameSummary]) -> str:
+    """The innermost frame that is neither Twisted's nor Python's own: `file:line`, the file's last two parts."""
+    for entry in reversed(stack):
+        path = entry.filename.replace("\\", "/")
+        if ("/twisted/" not in path and "/lib/python" not in path) or "p2pframe/" in path:
+            return "/".join(path.split("/")[-2:]) + f":{entry.lineno}"
+    return "unknown:0"
