@@ -7,7 +7,7 @@ sorted runs, not a thousand shifts of the whole list.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import ItemsView, Iterator
 from typing import Generic, TypeVar
 
 V = TypeVar("V")
@@ -34,6 +34,10 @@ class OrderedKeys(Generic[V]):
     def __getitem__(self, key: bytes) -> V:
         return self._values[key]
 
+    def items(self) -> ItemsView[bytes, V]:
+        """All pairs, in no order."""
+        return self._values.items()
+
     def get(self, key: bytes) -> V | None:
         """The value, or None."""
         return self._values.get(key)
@@ -49,7 +53,8 @@ class OrderedKeys(Generic[V]):
 
     def delete(self, key: bytes) -> None:
         """Take a key out; nothing happens where there is none."""
-        if self._values.pop(key, None) is not None or key in self._values:
+        if key in self._values:
+            del self._values[key]
             self._dead.add(key)
 
     def clear(self) -> None:
