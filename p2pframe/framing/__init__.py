@@ -7,10 +7,11 @@ the `FrameLoop` between them.
 from __future__ import annotations
 
 from p2pframe.framing.errors import MalformedMessage, TooMany
-from p2pframe.framing.loop import UNKNOWN, Entry, FrameLoop, Framing, Handler, IRejections, Table
+from p2pframe.framing.loop import UNKNOWN, UNREAD, Entry, FrameLoop, Framing, Handler, IRejections, Table
 
 __all__ = [
     "UNKNOWN",
+    "UNREAD",
     "Entry",
     "FrameLoop",
     "Framing",

@@ -23,23 +23,31 @@ K_co = TypeVar("K_co", bound=Hashable, covariant=True)
 C = TypeVar("C", bound="IRejections")
 
 Handler = Callable[[C, bytes], None]
-Entry = tuple[str, Handler[C] | None]
-"""A type's name for counters and charges, and what handles it in this state; None lets it pass unread."""
+Entry = tuple[str, Handler[C] | None, int]
+"""A type's name for counters and charges, what handles it in this state (None lets it pass unread), and the longest
+payload in bytes that is worth holding for it: a longer one is let go as it arrives."""
 Table = Mapping[K, Entry[C]]
 
 UNKNOWN = "*"
 """The name under which all types count that a table does not have."""
-_UNKNOWN_ENTRY: tuple[str, None] = (UNKNOWN, None)
+UNREAD = 65_536
+"""The longest payload of a type without a handler that is held to see whether it is intact."""
+_UNKNOWN_ENTRY: tuple[str, None, int] = (UNKNOWN, None, UNREAD)
+# A paused session's transport may still deliver reads that were under way: TCP one of 64 KiB, TLS a few.
+_LATE_READS = 262_144
 
 
 class IRejections(Protocol):
-    """What a conversation is told of messages that did not reach, or did not please, a handler."""
+    """What a conversation is told of messages that did not reach, or did not please, a handler.
+
+    Each may close the session or stop the loop, as a handler may.
+    """
 
     def corrupt(self, kind: str, length: int) -> None:
         """A message failed its checksum and is dropped; `length` is the payload's, in bytes."""
 
     def malformed(self, kind: str, error: MalformedMessage) -> None:
-        """A handler found the payload not decodable; the message is dropped, the stream goes on."""
+        """A payload is not decodable, or longer than its type can be; the message is dropped, the stream goes on."""
 
     def excessive(self, kind: str, error: TooMany) -> None:
         """A payload had more entries than allowed. The loop has stopped: the conversation closes its session."""
@@ -69,7 +77,7 @@ class FrameLoop(Generic[K, C]):
 
     __slots__ = (
         "_at", "_charged", "_conversation", "_framing", "_need", "_paused", "_pending", "_running", "_session",
-        "_stopped", "out", "table",
+        "_skip", "_stopped", "out", "table",
     )  # fmt: skip
 
     def __init__(self, session: ISession, framing: Framing[K], conversation: C, table: Table[K, C]) -> None:
@@ -82,6 +90,8 @@ class FrameLoop(Generic[K, C]):
         self._pending: bytes | bytearray | None = None
         self._at = 0
         self._need = 0
+        # Bytes to come of a payload that is not held.
+        self._skip = 0
         self._charged = False
         self._paused = False
         self._running = False
@@ -113,6 +123,7 @@ class FrameLoop(Generic[K, C]):
         self._stopped = True
         self._pending = None
         self._at = 0
+        self._skip = 0
 
     def receive(self, data: bytes) -> None:
         """Take what was read, in any segmentation. Raises UnreadableStream, and stops, where it can't be split."""
@@ -120,7 +131,12 @@ class FrameLoop(Generic[K, C]):
             return
         pending = self._pending
         if pending is None and not self._running:
-            self._run(data, 0)
+            skip = self._skip
+            if skip >= len(data):
+                self._skip = skip - len(data)
+                return
+            self._skip = 0
+            self._run(data, skip)
             return
         if pending is None:
             pending = self._pending = bytearray()
@@ -129,8 +145,7 @@ class FrameLoop(Generic[K, C]):
             self._at = 0
         pending += data
         if self._paused or self._running:
-            # The session has been asked to pause: a few reads may be under way, a flood is not.
-            if len(pending) > 2 * (self._framing.header_size + self._framing.max_payload):
+            if len(pending) > self._framing.header_size + self._framing.max_payload + _LATE_READS:
                 self.stop()
                 raise UnreadableStream("flood", "more was received than the session was asked to read")
             return
@@ -174,7 +189,7 @@ class FrameLoop(Generic[K, C]):
         end = len(data)
         while end - at >= header_size:
             key, length, checksum = header(data, at)
-            kind, handler = self.table.get(key, _UNKNOWN_ENTRY)
+            kind, handler, longest = self.table.get(key, _UNKNOWN_ENTRY)
             if not charged and not charge(kind, header_size + length):
                 self._charged = True
                 if self._stopped or session.closing:
@@ -184,6 +199,16 @@ class FrameLoop(Generic[K, C]):
                 self._keep(data, at, header_size)
                 return
             start = at + header_size
+            if length > longest:
+                charged = self._charged = False
+                at = start + length
+                if handler is not None:
+                    what = f"{length} bytes where at most {longest} are of use"
+                    conversation.malformed(kind, MalformedMessage(what, kind))
+                if self._stopped or session.closing:
+                    self.stop()
+                    return
+                continue
             if end - start < length:
                 self._charged = True
                 self._keep(data, at, header_size + length)
@@ -210,6 +235,14 @@ class FrameLoop(Generic[K, C]):
         """Hold what follows `at` until `need` bytes of it are there; in front of what has arrived meanwhile."""
         self._need = need
         late = self._pending
+        if at > len(data):
+            self._skip = at - len(data)
+            at = len(data)
+            if late is not None:
+                cut = min(self._skip, len(late))
+                self._skip -= cut
+                late = late[cut:] or None
+                self._pending = None
         if late is None and self._paused:
             # All of it may be whole messages: resume goes on at the offset, so that no refill of the budget copies them.
             self._pending, self._at = data, at

@@ -18,7 +18,7 @@ from p2pframe.protocols.bitcoin.frame import (
     frame,
 )
 from p2pframe.protocols.bitcoin.header import hash256
-from p2pframe.protocols.bitcoin.messages import KINDS
+from p2pframe.protocols.bitcoin.messages import KINDS, LONGEST
 
 MAGIC = bytes.fromhex("fabfb5da")
 FRAMING = V1Framing(MAGIC)
@@ -120,6 +120,18 @@ def test_unknown_types_and_padding_that_is_not_nul_count_as_unknown(command):
 def test_what_is_no_message_type_has_no_frame(kind):
     with pytest.raises(ValueError, match="is not a message type"):
         frame(MAGIC, kind)
+
+
+def test_a_ping_of_megabytes_is_not_held():
+    listener = Listener()
+    refused = []
+    listener.malformed = lambda kind, error: refused.append(kind)
+    listener.loop.table = command_table({"ping": TABLE[command_bytes("ping")][1]}, KINDS, LONGEST)
+    stream = FRAMING.frame("ping", bytes(3_000_000)) + FRAMING.frame("ping", b"12345678")
+    for start in range(0, len(stream), 65536):
+        listener.loop.receive(stream[start : start + 65536])
+        assert listener.loop.buffered < 100
+    assert refused == ["ping"] and listener.heard == [("ping", b"12345678")]
 
 
 def test_a_magic_has_four_bytes():

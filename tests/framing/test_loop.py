@@ -106,21 +106,22 @@ class Conversation:
 
 
 TABLE = {
-    1: ("note", Conversation.note),
-    2: ("echo", Conversation.echo),
-    3: ("bad", Conversation.bad),
-    4: ("many", Conversation.many),
-    5: ("close", Conversation.close),
-    6: ("halt", Conversation.halt),
-    7: ("switch", Conversation.switch),
-    8: ("ignored", None),
-    9: ("inject", Conversation.inject),
-    10: ("crash", Conversation.crash),
+    1: ("note", Conversation.note, LIMIT),
+    2: ("echo", Conversation.echo, LIMIT),
+    3: ("bad", Conversation.bad, LIMIT),
+    4: ("many", Conversation.many, LIMIT),
+    5: ("close", Conversation.close, LIMIT),
+    6: ("halt", Conversation.halt, LIMIT),
+    7: ("switch", Conversation.switch, LIMIT),
+    8: ("ignored", None, 10),
+    9: ("inject", Conversation.inject, LIMIT),
+    10: ("crash", Conversation.crash, LIMIT),
+    11: ("short", Conversation.note, 10),
 }
-OTHER = {1: ("other", lambda conversation, payload: conversation.heard.append(("other", payload)))}
+OTHER = {1: ("other", lambda conversation, payload: conversation.heard.append(("other", payload)), LIMIT)}
 
 payloads = st.binary(max_size=40)
-frames = st.tuples(st.sampled_from([1, 2, 3, 7, 8, 77]), payloads).map(lambda pair: small(*pair))
+frames = st.tuples(st.sampled_from([1, 2, 3, 7, 8, 11, 77]), payloads).map(lambda pair: small(*pair))
 broken = payloads.map(lambda payload: bytes([1]) + small(1, payload)[1:3] + bytes([~sum(payload) & 0xFF]) + payload)
 streams = st.lists(st.one_of(frames, broken), max_size=12).map(b"".join)
 
@@ -315,8 +316,8 @@ def test_what_arrives_in_spite_of_a_pause_is_bounded():
     conversation.session.budget = 0
     conversation.loop.receive(small(1))
     with pytest.raises(UnreadableStream) as caught:
-        for _ in range(100):
-            conversation.loop.receive(bytes(500))
+        for _ in range(10):
+            conversation.loop.receive(bytes(50_000))
     assert caught.value.reason == "flood" and conversation.loop.buffered == 0 and conversation.loop.stopped
 
 
@@ -350,12 +351,48 @@ def test_a_claimed_length_allocates_nothing():
             return 1, 1 << 40, b""
 
     conversation = Conversation()
-    loop = FrameLoop(conversation.session, Huge(), conversation, TABLE)
+    loop = FrameLoop(conversation.session, Huge(), conversation, {1: ("note", Conversation.note, 1 << 40)})
     tracemalloc.start()
     loop.receive(b"head" + bytes(100))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20_000 and loop.buffered == 104
+
+
+def test_a_payload_that_is_too_long_for_its_type_is_not_held_and_the_stream_goes_on():
+    conversation = Conversation()
+    conversation.loop.receive(small(11, bytes(500))[:300])
+    assert conversation.heard == [("malformed", "short", "short: 500 bytes where at most 10 are of use")]
+    assert conversation.loop.buffered == 0
+    conversation.loop.receive(bytes(204))
+    conversation.loop.receive(small(11, b"fits"))
+    assert conversation.heard[1:] == [("note", b"fits")]
+    assert conversation.session.charges == [("short", 504), ("short", 8)]
+
+
+def test_a_long_payload_that_nobody_handles_is_not_held():
+    conversation = Conversation()
+    conversation.loop.receive(small(8, bytes(500))[:300])
+    assert conversation.heard == [] and conversation.loop.buffered == 0
+    conversation.loop.receive(bytes(204) + small(1, b"next"))
+    assert conversation.heard == [("note", b"next")]
+
+
+def test_a_session_that_closes_over_a_payload_that_is_too_long_hears_no_more():
+    conversation = Conversation()
+    conversation.malformed = lambda kind, error: conversation.loop.stop()
+    conversation.loop.receive(small(11, bytes(11)) + small(1, b"never"))
+    conversation.loop.receive(small(1, b"never"))
+    assert conversation.heard == []
+
+
+@pytest.mark.parametrize("late", [100, 204, 210])
+def test_late_bytes_are_skipped_too_where_they_belong_to_what_is_not_held(late):
+    conversation = Conversation()
+    rest = bytes(204) + small(1, b"next")
+    conversation.loop.receive(small(9, rest[:late]) + small(8, bytes(500))[:300])
+    conversation.loop.receive(rest[late:])
+    assert conversation.heard[1:] == [("note", b"next")] and conversation.loop.buffered == 0
 
 
 def test_a_long_body_in_small_segments_is_not_quadratic():
@@ -373,7 +410,7 @@ def test_a_long_body_in_small_segments_is_not_quadratic():
             return len(payload) == 400_000
 
     conversation = Conversation()
-    loop = FrameLoop(conversation.session, Counted(), conversation, TABLE)
+    loop = FrameLoop(conversation.session, Counted(), conversation, {1: ("note", Conversation.note, 10**7)})
     loop.receive(b"\x01\0\0\0")
     for _ in range(40_000):
         loop.receive(bytes(10))

@@ -13,7 +13,7 @@ from struct import Struct
 from typing import TypeVar
 
 from p2pframe.errors import UnreadableStream
-from p2pframe.framing.loop import Entry, Handler, IRejections
+from p2pframe.framing.loop import UNREAD, Entry, Handler, IRejections
 
 HEADER_SIZE = 24
 MAX_PAYLOAD = 4_000_000
@@ -32,13 +32,17 @@ def command_bytes(kind: str) -> bytes:
     return raw.ljust(12, b"\0")
 
 
-def command_table(handlers: Mapping[str, Handler[C]], known: Iterable[str] = ()) -> dict[bytes, Entry[C]]:
+def command_table(
+    handlers: Mapping[str, Handler[C]], known: Iterable[str] = (), longest: Mapping[str, int] | None = None
+) -> dict[bytes, Entry[C]]:
     """A state's table for a FrameLoop: the types that it handles, and other `known` ones, which only get counted.
 
+    `longest` has the payload lengths, in bytes, over which a handled type is not even held (`messages.LONGEST`).
     Whatever is in neither counts as unknown. Made once for a class of conversations, not for each of them.
     """
-    table: dict[bytes, Entry[C]] = {command_bytes(kind): (kind, None) for kind in known}
-    table.update({command_bytes(kind): (kind, handler) for kind, handler in handlers.items()})
+    table: dict[bytes, Entry[C]] = {command_bytes(kind): (kind, None, UNREAD) for kind in known}
+    for kind, handler in handlers.items():
+        table[command_bytes(kind)] = (kind, handler, (longest or {}).get(kind, MAX_PAYLOAD))
     return table
 
 

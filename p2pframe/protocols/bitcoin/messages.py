@@ -21,6 +21,14 @@ KINDS = (
 )  # fmt: skip
 """Every message type that the network knows: those have counters of their own, all others share one."""
 
+LONGEST = {
+    "version": 4096, "verack": 64, "ping": 64, "pong": 64, "feature": 1024, "feefilter": 64, "getaddr": 64,
+    "mempool": 64, "reject": 1024, "sendaddrv2": 64, "sendcmpct": 64, "sendheaders": 64, "sendtxrcncl": 64,
+    "wtxidrelay": 64,
+}  # fmt: skip
+"""The payloads, in bytes, that the small types can have, with room for versions to come. A longer one is malformed
+whatever is in it: so a peer can't make us hold 4 MB of a ping. Lists are left out: too many entries must be seen."""
+
 MAX_USER_AGENT = 256
 FEATURE_ID_LENGTH = (4, 80)
 MAX_FEATURE_DATA = 512
