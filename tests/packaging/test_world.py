@@ -29,7 +29,7 @@ EXEMPT = {
     "p2pframe/tap.py": set(FORBIDDEN),
     "p2pframe/cli/": set(FORBIDDEN),
     # Where what the others are given comes from.
-    "p2pframe/core/context.py": {"time", "os.urandom"},
+    "p2pframe/core/context.py": {"time", "os.urandom", "twisted.internet.threads"},
     # It watches the reactor's thread from one of its own.
     "p2pframe/core/watchdog.py": {"threading", "time"},
 }
