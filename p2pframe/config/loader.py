@@ -56,6 +56,25 @@ def load(path: Path | str, env: Mapping[str, str] | None = None, registry: Regis
     raise ConfigError(problems.sorted())
 
 
+def registry_for(path: Path | str | None, env: Mapping[str, str] | None = None) -> Registry:
+    """The plugins that a configuration could name, whatever else it says; without a file, those that are installed.
+
+    Raises `ConfigError` where the file or a folder of its `node.plugin_path` can't be read.
+    """
+    registry = Registry()
+    if path is None:
+        return registry
+    problems = Problems()
+    tree = read(Path(path), os.environ if env is None else env, problems)
+    if isinstance(tree, Table):
+        # Other mistakes are for `load` to tell.
+        problems = Problems()
+        _Loader(Path(path), tree, problems, registry).folders(tree.get("node"))
+    if problems:
+        raise ConfigError(problems.sorted())
+    return registry
+
+
 class _Loader:
     def __init__(self, path: Path, tree: Tree, problems: Problems, registry: Registry) -> None:
         self.path = path
@@ -104,9 +123,13 @@ class _Loader:
         if node is None:
             return None
         settings = check(NodeSettings, node, "node", self.problems)
-        paths = node.get("plugin_path")
+        self.folders(node)
+        return settings
+
+    def folders(self, node: Tree | None) -> None:
+        """Have the registry read `node.plugin_path`: also where another setting is wrong, to judge the rest of the file."""
+        paths = node.get("plugin_path") if isinstance(node, Table) else None
         items = paths.items if isinstance(paths, Listing) else []
-        # Even where another setting is wrong, the folders are needed to judge the rest of the file.
         folders = [
             (item, Path(os.path.normpath(item.folder / os.path.expanduser(item.value))))
             for item in items
@@ -117,7 +140,6 @@ class _Loader:
             for error in errors:
                 text = str(error).replace(str(folder), "***") if item.secret else str(error)
                 self.problems.add(item.place, "node.plugin_path", text)
-        return settings
 
     def table(self, tree: Table, key: str, path: str = "") -> Table | None:
         """The mapping under a key: an empty one where the key is left out, None (and a problem) for anything else."""

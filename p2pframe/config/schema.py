@@ -92,6 +92,11 @@ def schema(registry: Registry) -> tuple[dict[str, Any], list[PluginError]]:
     return whole, errors
 
 
+def model_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The schema of one config model, complete in itself."""
+    return dict(_plain(model.model_json_schema(schema_generator=_Generator)))
+
+
 def _network() -> dict[str, Any]:
     properties: dict[str, Any] = {"protocol": {"$ref": "#/$defs/protocol", "description": "What the bytes mean."}}
     for key, kind in LISTS.items():
