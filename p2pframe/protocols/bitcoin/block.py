@@ -203,10 +203,11 @@ def _check_witnesses(block: Block, coinbase: Transaction, segwit: bool) -> None:
         if block.witness:
             raise BadBlock("unexpected-witness", "witnesses that the block does not commit to", mutated=True)
         return
-    stack = coinbase.inputs[0].witness
-    if len(stack) != 1 or len(stack[0]) != 32:
+    # Compared as bytes: nothing is decoded of what may be 4 MB put into a good block's coinbase.
+    stack = coinbase.witness_bytes
+    if len(stack) != 34 or not stack.startswith(b"\x01\x20"):
         raise BadBlock("bad-witness-nonce-size", "the coinbase's witness is not one value of 32 bytes", mutated=True)
-    if hash256(witness_root(block.wtxids) + stack[0]) != commitment:
+    if hash256(witness_root(block.wtxids) + stack[2:]) != commitment:
         raise BadBlock("bad-witness-merkle-match", "the witnesses do not give the commitment", mutated=True)
 
 

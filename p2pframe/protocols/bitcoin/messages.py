@@ -10,7 +10,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import NamedTuple
 
-from p2pframe.protocols.bitcoin.transaction import MAX_MONEY
+from p2pframe.protocols.bitcoin.transaction import MAX_MONEY, MAX_STANDARD_WEIGHT
 from p2pframe.protocols.bitcoin.wire import MalformedMessage, Reader, var_bytes
 
 KINDS = (
@@ -24,10 +24,11 @@ KINDS = (
 LONGEST = {
     "version": 4096, "verack": 64, "ping": 64, "pong": 64, "feature": 1024, "feefilter": 64, "getaddr": 64,
     "mempool": 64, "reject": 1024, "sendaddrv2": 64, "sendcmpct": 64, "sendheaders": 64, "sendtxrcncl": 64,
-    "wtxidrelay": 64,
+    "tx": MAX_STANDARD_WEIGHT, "wtxidrelay": 64,
 }  # fmt: skip
-"""The payloads, in bytes, that the small types can have, with room for versions to come. A longer one is malformed
-whatever is in it: so a peer can't make us hold 4 MB of a ping. Lists are left out: too many entries must be seen."""
+"""The longest payloads, in bytes, that are of use: of the small types with room for versions to come, of transactions what
+is relayed (a weight is never less than the size). Whatever is in a longer one, it is dropped, so that a peer can't make
+us hold 4 MB of a ping. Lists are left out: their too many entries must be seen."""
 
 MAX_USER_AGENT = 256
 FEATURE_ID_LENGTH = (4, 80)

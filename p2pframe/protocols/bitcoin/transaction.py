@@ -168,33 +168,46 @@ class Transaction:
 
     @property
     def inputs(self) -> tuple[TxInput, ...]:
-        return self._parts()[0]
+        """The inputs with their witnesses: of a transaction of 4 MB these can be four million objects."""
+        stacks = self._witnesses()
+        return tuple(spend._replace(witness=stack) for spend, stack in zip(self.spends, stacks, strict=True))
 
     @property
-    def outputs(self) -> tuple[TxOutput, ...]:
-        return self._parts()[1]
+    def spends(self) -> list[TxInput]:
+        """The inputs without their witnesses, which is all that most checks need."""
+        return self._spends()[0]
 
-    def _parts(self) -> tuple[tuple[TxInput, ...], tuple[TxOutput, ...]]:
+    @property
+    def outputs(self) -> list[TxOutput]:
         raw = self.raw
-        count, at = read_compact(raw, 6 if self._witness_at else 4)
-        spends: list[tuple[bytes, int, bytes, int]] = []
-        for _ in range(count):
-            txid, vout = _OUTPOINT.unpack_from(raw, at)
-            size, at = read_compact(raw, at + 36)
-            spends.append((txid, vout, raw[at : at + size], _U32.unpack_from(raw, at + size)[0]))
-            at += size + 4
-        stacks = self._witnesses(count)
-        inputs = tuple(TxInput(*spend, stack) for spend, stack in zip(spends, stacks, strict=True))
-        count, at = read_compact(raw, at)
+        count, at = read_compact(raw, self._spends()[1])
         outputs: list[TxOutput] = []
         for _ in range(count):
             value = _I64.unpack_from(raw, at)[0]
             size, at = read_compact(raw, at + 8)
             outputs.append(TxOutput(value, raw[at : at + size]))
             at += size
-        return inputs, tuple(outputs)
+        return outputs
 
-    def _witnesses(self, inputs: int) -> list[tuple[bytes, ...]]:
+    @property
+    def witness_bytes(self) -> bytes:
+        """The witness stacks of all inputs as they stand in the encoding; empty where there is none."""
+        return self.raw[self._witness_at : -4] if self._witness_at else b""
+
+    def _spends(self) -> tuple[list[TxInput], int]:
+        """The inputs without witnesses, and the offset behind them."""
+        raw = self.raw
+        count, at = read_compact(raw, 6 if self._witness_at else 4)
+        spends: list[TxInput] = []
+        for _ in range(count):
+            txid, vout = _OUTPOINT.unpack_from(raw, at)
+            size, at = read_compact(raw, at + 36)
+            spends.append(TxInput(txid, vout, raw[at : at + size], _U32.unpack_from(raw, at + size)[0]))
+            at += size + 4
+        return spends, at
+
+    def _witnesses(self) -> list[tuple[bytes, ...]]:
+        inputs = read_compact(self.raw, 6 if self._witness_at else 4)[0]
         if not self._witness_at:
             return [()] * inputs
         raw, at = self.raw, self._witness_at
@@ -266,7 +279,7 @@ def check_transaction(transaction: Transaction) -> None:
     As CheckTransaction in Bitcoin Core's src/consensus/tx_check.cpp: outputs, amounts, weight, inputs spent twice,
     coinbase script. Scripts, signatures and the outputs that are spent are not looked at.
     """
-    inputs, outputs = transaction.inputs, transaction.outputs
+    inputs, outputs = transaction.spends, transaction.outputs
     if not outputs:
         raise BadTransaction("bad-txns-vout-empty")
     if transaction.stripped_size * 4 > MAX_WEIGHT:
@@ -299,7 +312,7 @@ def script_number(value: int) -> bytes:
 
 def coinbase_height(transaction: Transaction) -> int | None:
     """The height that a coinbase pushes first (BIP34); None where it pushes none in the shortest form."""
-    script = transaction.inputs[0].script
+    script = transaction.spends[0].script
     if not script:
         return None
     first = script[0]
