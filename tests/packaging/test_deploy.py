@@ -63,13 +63,13 @@ def test_the_unit_is_hardened(unit: Path) -> None:
 def test_the_unit_runs_as_nobody_in_particular_and_waits_for_ready() -> None:
     settings = unit_settings()
     assert settings["Type"] == ["notify"]
-    assert settings["DynamicUser"] == ["yes"]
+    assert settings["User"] == ["p2pnode"]
     assert settings["NoNewPrivileges"] == ["yes"]
     assert settings["ProtectSystem"] == ["strict"]
     assert settings["StateDirectory"] == ["p2pnode"]
     assert settings["LimitNOFILE"] == ["20000"]
     [command] = settings["ExecStart"]
-    assert shlex.split(command)[1:] == ["--nodaemon", "--pidfile=", "p2pnode", "-c", "%d/node.yaml"]
+    assert shlex.split(command)[1:] == ["--nodaemon", "p2pnode", "-c", "/etc/p2pnode/node.yaml"]
 
 
 def test_the_node_tells_systemd_when_it_listens(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_the_node_tells_systemd_when_it_listens(tmp_path: Path) -> None:
         ready.bind(str(tmp_path / "notify"))
         ready.settimeout(0.2)
         environment = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify"), "PYTHONPATH": str(ROOT)}
-        command = [TWISTD, "--nodaemon", "--pidfile=", "p2pnode", "-c", tmp_path / "node.yaml"]
+        command = [TWISTD, "--nodaemon", "p2pnode", "-c", tmp_path / "node.yaml"]
         with running_node(command, cwd=tmp_path, environment=environment) as node:
             said = b""
             deadline = time.monotonic() + 30

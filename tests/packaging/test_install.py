@@ -185,9 +185,9 @@ def test_a_node_runs_from_any_folder_and_stops_on_a_signal(
     (tmp_path / "node.yaml").write_text(CONFIG)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    command = [installed.bin / "twistd", "--nodaemon", "--pidfile=", "p2pnode", "-c", tmp_path / "node.yaml"]
+    command = [installed.bin / "twistd", "--nodaemon", "p2pnode", "-c", tmp_path / "node.yaml"]
     with running_node(command, cwd=elsewhere, environment=installed.environment()) as node:
         node.wait_until_listening()
         node.stop(stop)
-    # No stale pidfile can block the next start.
+    # There is no pidfile that could block the next start.
     assert not list(elsewhere.glob("*.pid"))
