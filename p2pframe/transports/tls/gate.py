@@ -133,7 +133,7 @@ class Gate(ProtocolWrapper):
         """Called by TLS with itself as the transport, before its handshake begins."""
         config = self._transport.config
         set_tcp_options(transport.transport, config.nodelay, config.keepalive)
-        Protocol.makeConnection(self, transport)
+        cast(Any, Protocol).makeConnection(self, transport)
         self.wrappedProtocol.makeConnection(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -204,7 +204,7 @@ class _BoundedTls(BufferingTLSTransport):
     def dataReceived(self, bytes: bytes) -> None:
         """Called by the socket."""
         if cast(Gate, self.wrappedProtocol).admit(len(bytes)):
-            super().dataReceived(bytes)
+            cast(Any, super()).dataReceived(bytes)
 
 
 @implementer(IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator)

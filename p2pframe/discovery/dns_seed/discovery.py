@@ -1,0 +1,243 @@
+"""When DNS seeds are asked, and what is taken from their answers.
+
+A seed sees who asks it and chooses what it answers, so it is the last resort: nobody is asked while peers or the address book
+will do, no seed may bring more than a few addresses, and what one answers neither delays nor fails another's.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, cast
+
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic_core import PydanticCustomError
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, gatherResults, succeed
+from twisted.internet.interfaces import IAddress, IHostResolution, IResolutionReceiver
+from twisted.names import dns
+from zope.interface import implementer
+
+from p2pframe.discovery.dns_seed.query import DnsError, ask
+from p2pframe.interfaces import DiscoveryState, IContext, IDiscovery, IReconfigurable
+from p2pframe.model import FoundAddress, PeerAddress
+from p2pframe.plugin import Duration, PluginConfig, live, plugin
+
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\Z")
+_DAY = 86_400.0
+
+
+def _seed_name(text: str) -> str:
+    # Labels over 63 bytes would be encoded as something else altogether; 200 leaves room for the service bits.
+    name = text.lower().rstrip(".")
+    labels = name.split(".")
+    if len(name) > 200 or not all(_LABEL.match(label) for label in labels) or labels[-1].isdigit():
+        raise PydanticCustomError("seed_name", "{text}: not a DNS name in ASCII", {"text": repr(text)})
+    return name
+
+
+def _server(value: object) -> PeerAddress:
+    try:
+        address = value if isinstance(value, PeerAddress) else PeerAddress.parse(cast(str, value), default_port=53)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise PydanticCustomError("dns_server", "{text}", {"text": str(error)}) from None
+    if address.kind != "ip" or address.port == 0:
+        raise PydanticCustomError("dns_server", "a DNS server is given by its IP address: 192.0.2.53 or 192.0.2.53:53")
+    return address
+
+
+SeedName = Annotated[str, AfterValidator(_seed_name)]
+Server = Annotated[
+    PeerAddress,
+    BeforeValidator(_server),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "examples": ["192.0.2.53", "[2001:db8::53]:53"]}),
+]
+
+
+class DnsSeedConfig(PluginConfig):
+    """Options of the `dns-seed` discovery."""
+
+    seeds: tuple[SeedName, ...] = live(..., min_length=1, max_length=64, description="Names to look up.")
+    servers: tuple[Server, ...] = live(
+        (), max_length=8, description="DNS servers to ask, each in turn until one answers; none: the system's own resolver."
+    )
+    port: int | None = live(None, ge=1, le=65535, description="Port of the peers; unset: the protocol's own.")
+    service_bits: int = live(
+        0, ge=0, lt=2**64, description="Ask the seeds for peers with these service bits (x9.seed for bits 0 and 3); 0: any."
+    )
+    ipv4: bool = live(True, description="Ask for A records.")
+    ipv6: bool = live(True, description="Ask for AAAA records.")
+    per_seed: int = live(32, ge=1, le=1000, description="Addresses taken from one seed, at random of those that it answers.")
+    enough: int = live(2, ge=1, description="No seed is asked while there are this many outbound sessions.")
+    wait: Duration = live(11.0, description="No seed is asked before the node has been up for this long...")
+    wait_full: Duration = live(300.0, description="...or this long, where the address book is full.")
+    full_book: int = live(1000, ge=0, description="An address book with more addresses than this counts as full.")
+    interval: Duration = live(600.0, description="The seeds are not asked again sooner than this.")
+    retry: Duration = live(60.0, description="The same after they brought nothing.")
+    tries: int = live(2, ge=1, le=10, description="How often one server is asked over UDP before the next one is.")
+    patience: Duration = live(3.0, gt=0, description="How long one answer may take.")
+    timeout: Duration = live(20.0, gt=0, description="What has not come by then is done without.")
+
+
+@plugin("dns-seed", config=DnsSeedConfig)
+@implementer(IDiscovery, IReconfigurable)
+class DnsSeedDiscovery:
+    """Asks DNS seeds for addresses while there are too few peers."""
+
+    name = "dns-seed"
+    manual = False
+
+    def __init__(self, config: DnsSeedConfig, context: IContext) -> None:
+        self.config = config
+        self.context = context
+        self._empty = False
+        metrics = context.metrics
+        self._lookups = metrics.counter("dns_seed_lookups_total", "Look-ups of seeds by how they ended.", ["outcome"])
+        self._addresses = metrics.counter("dns_seed_addresses_total", "Addresses in answers, by what became of them.", ["fate"])
+        self._datagrams = metrics.counter("dns_seed_ignored_total", "Datagrams that were no answer to what was asked.")
+
+    def due(self, state: DiscoveryState) -> bool:
+        """While there are fewer than `enough` outbound sessions, after giving the address book its chance."""
+        config = self.config
+        if state.outbound >= config.enough:
+            return False
+        if state.uptime < (config.wait_full if state.book_size > config.full_book else config.wait):
+            return False
+        return state.last_run is None or state.last_run >= (config.retry if self._empty else config.interval)
+
+    def find(self, limit: int) -> Deferred[Sequence[FoundAddress]]:
+        """Ask all seeds at once; fires with what came within `timeout`, in random order. One seed's failure is its own."""
+        return Deferred.fromCoroutine(self._find(limit))
+
+    def announce(self, addresses: Sequence[PeerAddress]) -> Deferred[None]:
+        """Seeds find us by themselves."""
+        return succeed(None)
+
+    def withdraw(self) -> Deferred[None]:
+        """Seeds notice by themselves."""
+        return succeed(None)
+
+    def reconfigure(self, config: object) -> None:
+        """Takes new options; they hold from the next look on."""
+        self.config = cast(DnsSeedConfig, config)
+
+    async def _find(self, limit: int) -> Sequence[FoundAddress]:
+        self._empty = True
+        seeds = self.config.seeds
+        answers = await gatherResults([self._look_up(seed) for seed in seeds], consumeErrors=True)
+        found: dict[str, None] = {}
+        for addresses in answers:
+            # Sorted first: what order the answers came in is not ours to tell, and must not decide what is drawn.
+            told = sorted(addresses)
+            self.context.rng.shuffle(told)
+            for address in told[: self.config.per_seed]:
+                found[address] = None
+            self._addresses.add(len(told[: self.config.per_seed]), "taken")
+            self._addresses.add(len(told[self.config.per_seed :]), "left")
+        self._empty = not found
+        hosts = sorted(found)
+        self.context.rng.shuffle(hosts)
+        now = self.context.unix_time()
+        # Seeds don't say when they saw a peer: as Bitcoin Core does, take it for three to seven days ago, so that what
+        # peers say of fresher ones counts for more.
+        return [
+            FoundAddress(
+                PeerAddress.of(host, self.config.port or 0),
+                services=self.config.service_bits,
+                last_seen=now - self.context.rng.uniform(3 * _DAY, 7 * _DAY),
+            )
+            for host in hosts[:limit]
+        ]
+
+    def _look_up(self, seed: str) -> Deferred[set[str]]:
+        """What a seed answers, over all record types; never fails but by being cancelled."""
+        config = self.config
+        name = f"x{config.service_bits:x}.{seed}" if config.service_bits else seed
+        if not config.servers:
+            return self._one(name, "all", self._by_system(name))
+        types = [(dns.A, "A")] * config.ipv4 + [(dns.AAAA, "AAAA")] * config.ipv6
+        parts = gatherResults(
+            [self._one(name, text, Deferred.fromCoroutine(self._by_servers(name, number))) for number, text in types],
+            consumeErrors=True,
+        )
+        return parts.addCallback(lambda sets: set().union(*sets))
+
+    def _one(self, name: str, record_type: str, answer: Deferred[list[str]]) -> Deferred[set[str]]:
+        def came(hosts: list[str]) -> set[str]:
+            usable = {PeerAddress.of(host, 0).host for host in hosts if self._usable(host)}
+            self._addresses.add(sum(not self._usable(host) for host in hosts), "unusable")
+            self._lookups.add(1, "answered")
+            self.context.log.info("DNS seed {name} {type}: {count} addresses", name=name, type=record_type, count=len(usable))
+            return usable
+
+        def failed(failure: Any) -> set[str]:
+            if failure.check(CancelledError):
+                return set()
+            self._lookups.add(1, "timeout" if failure.check(TimeoutError) else "failed")
+            self.context.log.warn(
+                "DNS seed {name} {type}: {error}", name=name, type=record_type, error=str(failure.value)[:200] or "nothing came"
+            )
+            return set()
+
+        return answer.addTimeout(self.config.timeout, self.context.reactor).addCallbacks(came, failed)
+
+    def _usable(self, host: str) -> bool:
+        ip = ipaddress.ip_address(host)
+        if ip.is_unspecified or ip.is_multicast:
+            return False
+        return self.config.ipv4 if ip.version == 4 else self.config.ipv6
+
+    async def _by_servers(self, name: str, record_type: int) -> list[str]:
+        """What the first server says that says anything; raises the last one's error where none does."""
+        last: Exception = DnsError("no servers")
+        for server in self.config.servers:
+            try:
+                return await ask(
+                    self.context,
+                    server,
+                    name,
+                    record_type,
+                    tries=self.config.tries,
+                    patience=self.config.patience,
+                    ignored=lambda: self._datagrams.add(1),
+                )
+            except CancelledError:
+                raise
+            except Exception as error:  # noqa: BLE001 - a refused connection, a timeout, an answer that is none: the next one
+                last = error
+        raise last
+
+    def _by_system(self, name: str) -> Deferred[list[str]]:
+        """What the context's resolver says: in service the system's own, with its hosts file, servers and TCP fallback."""
+        resolution = _Resolution()
+        types = [IPv4Address] * self.config.ipv4 + [IPv6Address] * self.config.ipv6
+        self.context.resolver.resolveHostName(cast(Any, resolution), name, addressTypes=types)
+        return resolution.answer
+
+
+@implementer(IResolutionReceiver)
+class _Resolution:
+    """Gathers what a resolver finds; nothing at all is an error. The system's resolver can't be stopped: what comes late is lost."""
+
+    def __init__(self) -> None:
+        self.answer: Deferred[list[str]] = Deferred()
+        self._hosts: list[str] = []
+
+    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
+        """Called first."""
+
+    def addressResolved(self, address: IAddress) -> None:
+        """Called for each address."""
+        if isinstance(address, (IPv4Address, IPv6Address)):
+            self._hosts.append(address.host)
+
+    def resolutionComplete(self) -> None:
+        """Called last."""
+        if self.answer.called:
+            return
+        if self._hosts:
+            self.answer.callback(self._hosts)
+        else:
+            self.answer.errback(DnsError("no addresses"))
