@@ -144,6 +144,37 @@ def test_a_damaged_block_is_forgotten_counted_and_can_be_stored_again(disk: Disk
     assert now(store.put(item(2))) and now(store.get(HASHES[2])).body == body(2)
 
 
+def test_a_row_that_points_to_another_block_gives_neither(disk: Disk) -> None:
+    store = disk.started()[0]
+    for height in (1, 2):
+        now(store.put(item(height)))
+    row = now(disk.space.get(b"b" + HASHES[2]))
+    now(disk.space.write([(b"b" + HASHES[1], row)]))
+    again, context, _, _ = disk.started()
+    assert now(again.get(HASHES[1])) is None and now(again.get(HASHES[2])) is not None
+    assert context.metrics.value("blocks_corrupt_total") == 1
+
+
+def test_a_read_that_ends_after_its_block_is_gone_is_no_damage(disk: Disk, monkeypatch) -> None:
+    store, context, _, _ = disk.started()
+    now(store.put(item(1)))
+    blob = disk.space.blob("blocks-00000")
+    for end in (lambda slow: slow.callback(b""), lambda slow: slow.errback(StorageError("no such file"))):
+        slow: Deferred = Deferred()
+        monkeypatch.setattr(blob, "read", lambda offset, length, slow=slow: slow)
+        now(store.put(item(1)))
+        got = store.get(HASHES[1])
+        store.forget(HASHES[1])
+        end(slow)
+        assert now(got) is None
+    assert context.metrics.value("blocks_corrupt_total") == 0
+
+
+def test_a_first_block_larger_than_a_file_still_goes_to_the_first(disk: Disk) -> None:
+    store = disk.started()[0]
+    assert now(store.put(item(1, 3000))) and list(disk.space.blobs()) == ["blocks-00000"]
+
+
 def test_rows_that_point_beyond_a_file_are_dropped_at_start(disk: Disk) -> None:
     store = disk.started()[0]
     for height in range(1, 8):

@@ -220,6 +220,13 @@ def test_invalid_bodies_move_the_tip_to_the_best_chain_without_them() -> None:
         index.mark_invalid(REGTEST.genesis_hash)
 
 
+def test_after_an_invalid_body_the_first_seen_of_equal_chains_is_followed() -> None:
+    first, second = fork(30, 5, b"first"), fork(30, 5, b"second")
+    index = index_of(TRUNK, first, second)
+    index.mark_invalid(HASHES[31])
+    assert index.tip == digest(first[-1])
+
+
 # Locators and serving.
 
 

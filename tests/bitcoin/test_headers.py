@@ -165,13 +165,14 @@ def test_the_bulk_path_requires_what_next_bits_requires_on_every_kind_of_chain()
     for chain in (easy(MAINNET, target_timespan=7 * 600), easy(TESTNET4, target_timespan=7 * 600)):
         at, headers = genesis_context(chain), []
         kinds = set()
-        for number in range(80):
-            spacing = dice.choice((30, 30, 30, 300, 1300))
+        for number in range(210):
+            # Fast and slow periods by turns, so that the difficulty leaves its minimum and comes back to it.
+            spacing = dice.choice((30, 300, 1200, 1201) if number // 7 % 3 else (900, 1200, 1200, 1199))
             bits = next_bits(chain, at, at.time + spacing)
-            kinds.add(bits)
+            kinds.add((bits, at.height % 7 == 6))
             headers.append(mine(at.hash, at.time + spacing, bits, seed=bytes([number])))
             at = validate_headers(chain, at, headers[-1], LATER).context
-        assert len(kinds) > 3
+        assert len(kinds) > 6 and (chain.pow_limit_bits, True) in kinds
         assert validate_headers(chain, genesis_context(chain), b"".join(headers), LATER).context == at
         wrong = mine(at.hash, at.time + 1, next_bits(chain, at, at.time + 1) - 1)
         with pytest.raises(RuleBroken, match="bad-bits"):
