@@ -63,7 +63,7 @@ class Question:
         if message.rCode != dns.OK:
             raise DnsError({dns.ENAME: "no such name", dns.ESERVER: "server failure"}.get(message.rCode, f"code {message.rCode}"))
         names = {self.name}
-        # Typed loosely: what a record carries depends on its type, which the check of the class below makes sure of.
+        # What a record carries goes by its type: the decoder chose the class of the payload by it.
         records: list[tuple[bytes, int, Any]] = [
             (record.name.name.lower(), record.type, record.payload) for record in message.answers
         ]
@@ -71,15 +71,15 @@ class Question:
             known = len(names)
             names.update(
                 payload.name.name.lower()
-                for owner, _, payload in records
-                if owner in names and isinstance(payload, dns.Record_CNAME)
+                for owner, record_type, payload in records
+                if record_type == dns.CNAME and owner in names
             )
             if len(names) == known:
                 break
         return [
             str(ipaddress.ip_address(payload.address))
             for owner, record_type, payload in records
-            if record_type == self.type and owner in names and isinstance(payload, (dns.Record_A, dns.Record_AAAA))
+            if record_type == self.type and owner in names
         ]
 
 
