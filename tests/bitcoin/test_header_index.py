@@ -192,9 +192,9 @@ def test_contexts_worked_out_afresh_equal_those_of_the_bulk_path() -> None:
     for chain in (easy(MAINNET, target_timespan=7 * 600), easy(TESTNET4, target_timespan=7 * 600)):
         index = HeaderIndex(chain)
         contexts = {chain.genesis_hash: index.context_of(chain.genesis_hash)}
-        for number in range(60):
-            at = contexts[dice.choice(list(contexts)[-6:])]
-            time = at.time + dice.choice((30, 30, 300, 1300))
+        for number in range(250):
+            at = contexts[dice.choice(list(contexts)[-3:])]
+            time = at.time + dice.choice((30, 300, 1200, 1201) if at.height // 7 % 4 < 2 else (5000, 5000, 1200))
             header = mine(at.hash, time, next_bits(chain, at, time), seed=bytes([number]))
             contexts[digest(header)] = validate_headers(chain, at, header, LATER).context
             index.add_headers(header, LATER)
