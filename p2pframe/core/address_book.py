@@ -302,7 +302,7 @@ class AddressBook:
         heard = now if found.last_seen is None else found.last_seen
         if not 0 <= heard <= now + 600:
             heard = now - 5 * 86_400  # nobody hears from the future: neither fresh nor quite forgotten
-        if source != address:
+        if not isinstance(source, PeerAddress) or source.host != address.host:
             heard = max(0.0, heard - PENALTY)
         entry = self._entries.get(address)
         fresh = entry is None

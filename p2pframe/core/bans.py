@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
 from p2pframe.config.settings import NodeSettings
@@ -198,8 +198,8 @@ class BanList:
 
         `duration` in seconds, None for `node.ban_time`. In force at once; fires with the entry when it is durable, or with
         None where an automatic ban was not made (loopback). Fails with `StorageError` where it could not be stored (it
-        then holds until the next start). Raises `StorageFull` where the list is full of the operator's own, and ValueError for a
-        subject that is nothing of the kind or an automatic ban of the whole node.
+        then holds until the next start), and with `StorageFull` where the list is full of the operator's own (nothing has
+        changed then). Raises ValueError for a subject that is nothing of the kind, or an automatic ban of the whole node.
         """
         name, place = _place(subject)
         if automatic:
@@ -222,7 +222,7 @@ class BanList:
                 if not self._make_room(deletes):
                     self._turned_away.add(1, "ban")
                     text = f"the ban list holds {self._size} bans of the operator's own: lift some, or raise node.bans"
-                    raise StorageFull(text)
+                    return fail(StorageFull(text))
         self._insert(penalty)
         self._counted.add(1, "ban", "node" if automatic else "operator")
         if self._namespace is None:

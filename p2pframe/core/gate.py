@@ -17,8 +17,6 @@ from p2pframe.core.limits import BucketTable, Budget, Rates, TokenBucket
 from p2pframe.interfaces.context import Metrics
 from p2pframe.model import ALLOW, Action, PeerAddress, PeerId, Penalty, Verdict, netgroup
 
-NEARLY_FULL = 0.9
-"""Discouraged peers are turned away once this share of the inbound slots is taken; before, they harm nobody."""
 SUMMARY_EVERY = 60.0
 """Seconds between two lines about refusals for the same reason."""
 REASONS = 64
@@ -142,12 +140,13 @@ class Gate:
             limits.messages_per_second, limits.messages_burst, limits.bytes_per_second, limits.bytes_burst
         )
         self._accepts = TokenBucket(limits.accepts_per_second, limits.accepts_burst)
+        forgotten = metrics.counter("netgroups_forgotten", "Netgroups whose rate was forgotten early: limits.netgroups is full.")
         self._group_accepts: BucketTable[str] = BucketTable(
-            limits.netgroup_accepts_per_second, limits.netgroup_accepts_burst, limits.netgroups
+            limits.netgroup_accepts_per_second, limits.netgroup_accepts_burst, limits.netgroups, forgotten
         )
         self._datagrams = TokenBucket(limits.datagrams_per_second, limits.datagrams_burst)
         self._group_datagrams: BucketTable[str] = BucketTable(
-            limits.netgroup_datagrams_per_second, limits.netgroup_datagrams_burst, limits.netgroups
+            limits.netgroup_datagrams_per_second, limits.netgroup_datagrams_burst, limits.netgroups, forgotten
         )
         self.handshakes = 0
         """Inbound connections let through whose handshake is not over."""
@@ -224,7 +223,8 @@ class Gate:
             if penalty.action is Action.BAN:
                 return _by(penalty)
             used, allowed = self._inbound()
-            if used >= NEARLY_FULL * allowed:
+            # Who would take the last slot, or have another evicted for it. Before that they harm nobody, as in Bitcoin Core.
+            if used + 1 >= allowed:
                 return _by(penalty)
         if self.handshakes >= self._limits.handshakes:
             return _HANDSHAKES

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
+from p2pframe.interfaces.context import Counter
+
 K = TypeVar("K")
 
 RESUME_AFTER = 0.25
@@ -54,14 +56,14 @@ class TokenBucket:
 class BucketTable(Generic[K]):
     """One token bucket for each key, for the `size` keys used last: who comes with ever new keys can't fill memory."""
 
-    __slots__ = ("_buckets", "burst", "forgotten", "rate", "size")
+    __slots__ = ("_buckets", "_forgotten", "burst", "rate", "size")
 
-    def __init__(self, rate: float, burst: float, size: int) -> None:
+    def __init__(self, rate: float, burst: float, size: int, forgotten: Counter | None = None) -> None:
         self.rate = rate
         self.burst = burst
         self.size = size
-        self.forgotten = 0
-        """Buckets dropped for want of room before they were full again."""
+        self._forgotten = forgotten
+        """Counts buckets dropped for want of room before they were full again."""
         self._buckets: dict[K, TokenBucket] = {}
 
     def take(self, key: K, amount: float, now: float) -> bool:
@@ -73,8 +75,8 @@ class BucketTable(Generic[K]):
             bucket = TokenBucket(self.rate, self.burst)
             while len(buckets) >= self.size:
                 oldest = buckets.pop(next(iter(buckets)))
-                if not oldest.idle(now):
-                    self.forgotten += 1
+                if self._forgotten is not None and not oldest.idle(now):
+                    self._forgotten.add()
         buckets[key] = bucket
         return bucket.take(amount, now)
 

@@ -110,9 +110,9 @@ class NodeMetrics:
         return series
 
     def snapshot(self) -> Mapping[str, Mapping[tuple[str, ...], float]]:
-        """Every number: by metric name (with prefix), then by (network, label values...)."""
+        """Every number: by metric name (as in the exposition), then by (network, label values...)."""
         return {
-            PREFIX + name: {
+            PREFIX + name + ("_total" if metric.kind == "counter" else ""): {
                 (network, *labels): value
                 for network, series in metric.networks.items()
                 for labels, value in series.values.items()

@@ -229,9 +229,9 @@ def test_a_full_list_drops_automatic_bans_and_never_the_operators():
     for number in range(4, 10):
         done(world.bans.ban(f"192.0.2.{number}", "node", 60.0, "operator", "x"))
     with pytest.raises(StorageFull, match=r"node\.bans"):
-        world.bans.ban("192.0.2.99", "node", 60.0, "operator", "x")
+        done(world.bans.ban("192.0.2.99", "node", 60.0, "operator", "x"))
     with pytest.raises(StorageFull):
-        world.bans.ban("10.0.0.1", "net", 60.0, "rule", "x", automatic=True)
+        done(world.bans.ban("10.0.0.1", "net", 60.0, "rule", "x", automatic=True))
 
 
 def test_an_automatic_ban_never_shortens_what_the_operator_said():

@@ -60,13 +60,14 @@ def test_a_bucket_never_gives_more_than_burst_and_rate_allow(steps):
 
 
 def test_a_table_of_buckets_forgets_the_one_used_least_recently_and_counts_it():
-    table = BucketTable(1.0, 1.0, 3)
+    forgotten = NodeMetrics().view("net", "core").counter("forgotten", "Forgotten.")
+    table = BucketTable(1.0, 1.0, 3, forgotten)
     for key in "abc":
         assert table.take(key, 1, 0.0)
     assert not table.take("a", 1, 0.0)
     assert table.take("d", 1, 0.0)
     assert list(table) == ["c", "a", "d"]
-    assert table.forgotten == 1
+    assert forgotten.values[()] == 1
     for number in range(10_000):
         table.take(str(number), 1, 100.0)
     assert len(table) == 3
@@ -103,7 +104,7 @@ def test_accepts_are_limited_for_one_netgroup_before_all():
     others = [world.gate.accept(peer(f"10.{n}.0.1"), 100.0) for n in range(2, 250)]
     assert sum(map(bool, others)) == 200 - 32
     assert others[-1].reason == "accept-rate"
-    assert world.count("refusals", "netgroup-rate") == 468
+    assert world.count("refusals_total", "netgroup-rate") == 468
 
 
 def test_only_so_many_handshakes_at_once():
@@ -134,7 +135,9 @@ def test_the_discouraged_may_come_in_until_the_slots_are_nearly_full():
     world.bans.discourage(peer(), "net", "scoring.behaviour", "bad-headers")
     assert world.gate.accept(peer(), 0.0)
     assert not world.gate.dial(peer())
-    world.inbound = (103, 114)
+    world.inbound = (112, 114)
+    assert world.gate.accept(peer(), 0.0)
+    world.inbound = (113, 114)
     assert world.gate.accept(peer(), 0.0).reason == "discouraged"
     assert world.gate.accept(peer("192.0.2.2"), 0.0)
 
@@ -143,8 +146,8 @@ def test_datagrams_of_one_netgroup_are_limited_dropped_and_counted():
     world = World(Limits(netgroup_datagrams_per_second=10, netgroup_datagrams_burst=20, datagrams_burst=25))
     assert sum(world.gate.datagram(peer(), 0.0) for _ in range(100)) == 20
     assert sum(world.gate.datagram(peer("10.0.0.1"), 0.0) for _ in range(100)) == 5
-    assert world.count("datagrams_dropped", "netgroup-rate") == 80 + 80
-    assert world.count("datagrams_dropped", "rate") == 15
+    assert world.count("datagrams_dropped_total", "netgroup-rate") == 80 + 80
+    assert world.count("datagrams_dropped_total", "rate") == 15
 
 
 def test_live_limits_reach_what_is_there():

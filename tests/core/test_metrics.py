@@ -19,7 +19,7 @@ def test_networks_share_a_metric_and_keep_their_numbers():
     two.add(1, "block")
     assert node.view("one", "relay.flood").counter("announced_total", "Announced.", ("topic",)) is one
     assert node.snapshot() == {
-        "p2pframe_announced": {("one", "tx"): 3, ("two", "tx"): 1, ("two", "block"): 1}
+        "p2pframe_announced_total": {("one", "tx"): 3, ("two", "tx"): 1, ("two", "block"): 1}
     }
 
 
@@ -48,12 +48,12 @@ def test_label_values_beyond_the_bound_become_other():
     counter = node.view("net", "core").counter("messages", "Messages.", ("type",))
     for number in range(SERIES + 1000):
         counter.add(1, f"type-{number}")
-    values = node.snapshot()["p2pframe_messages"]
+    values = node.snapshot()["p2pframe_messages_total"]
     assert len(values) == SERIES + 1
     assert values["net", "other"] == 1000
     assert b'p2pframe_metric_labels_folded_total{metric="messages"} 1000.0' in node.exposition()
     counter.add(1, "type-0")
-    assert node.snapshot()["p2pframe_messages"]["net", "type-0"] == 2
+    assert node.snapshot()["p2pframe_messages_total"]["net", "type-0"] == 2
 
 
 @pytest.mark.parametrize("name", ["Bad", "with-dash", "", "9lives"])
