@@ -35,7 +35,7 @@ def test_memory_refuses_more_than_its_limit() -> None:
     result_of(engine.start())
     space = engine.namespace("n", "application.x")
     result_of(space.write(puts=[(b"a", bytes(5_000))]))
-    with pytest.raises(StorageFull, match="storage.limit"):
+    with pytest.raises(StorageFull, match=r"storage\.limit"):
         result_of(space.write(puts=[(b"b", bytes(5_000))]))
     assert result_of(space.get(b"b")) is None
     with pytest.raises(StorageFull):

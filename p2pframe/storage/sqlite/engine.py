@@ -29,8 +29,8 @@ from p2pframe.storage.sqlite.worker import Worker
 REBUILDABLE_KINDS = frozenset(
     ("transport", "upgrade", "protocol", "validator", "item-store", "discovery", "topology", "relay", "scoring")
 )
-REBUILDABLE_OWNERS = frozenset(("core.addresses", "core.book"))
-"""Whose data a node finds again by itself: plugins of these kinds, and the address book. All others' is kept."""
+REBUILDABLE_OWNERS = frozenset(("core.network",))
+"""Whose data a node finds again by itself: plugins of these kinds, and core's address books. All others' is kept."""
 LOOK_INTERVAL = 10.0
 """Seconds between two looks at the free space; a tenth of it while there is too little."""
 
