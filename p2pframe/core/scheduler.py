@@ -17,66 +17,12 @@ from heapq import heappop, heappush
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
+from p2pframe.core.wanted import NEVER, Announcer, Requests, Wanted
 from p2pframe.interfaces import IScheduler, Metrics, TopicRules
 from p2pframe.model import ItemId, SessionId, Topic
 
-_NEVER = float("inf")
 _GRAIN = 1e-6  # seconds: a timer may fire a rounding error early, and must find its work due
 _TOGETHER = 1 / 32  # announcements this close, as a part of the delay, wait as one: a batch an id would cost too much
-
-
-class _Item:
-    """An item that is wanted: who has it, and who is being asked."""
-
-    __slots__ = ("alive", "announcers", "asked", "deadline", "id", "owner", "preferred", "timeout", "topic", "urgent")
-
-    def __init__(self, id: ItemId, topic: _Topic, owner: _Peer | None, timeout: float) -> None:
-        self.id = id
-        self.topic = topic
-        self.announcers: list[_Peer] = []
-        self.preferred: list[_Peer] | None = None
-        self.owner = owner
-        self.asked: _Peer | None = None
-        self.deadline = 0.0
-        self.timeout = timeout
-        self.urgent = False
-        self.alive = True
-
-
-class _Peer:
-    """One session and one topic.
-
-    `ids` says from when on the peer may be asked for each item that it has announced: 0.0 at once, `_NEVER` where it was
-    asked already. `waiting` holds items that nobody is asked for because all who may be are full; entries whose item is
-    asked elsewhere by now are skipped. `owned` counts the items that this peer was the first to announce.
-    """
-
-    __slots__ = ("delayed", "flying", "ids", "inbound", "owned", "rush", "session", "topic", "waiting", "wake")
-
-    def __init__(self, session: SessionId, topic: _Topic) -> None:
-        self.session = session
-        self.topic = topic
-        self.inbound = False
-        self.ids: dict[ItemId, float] = {}
-        self.flying: dict[ItemId, _Item] = {}
-        self.waiting: dict[ItemId, _Item] = {}
-        self.rush: dict[ItemId, _Item] | None = None
-        self.delayed: deque[tuple[float, list[_Item]]] | None = None
-        self.owned = 0
-        self.wake = _NEVER
-
-
-class _Topic:
-    """One topic: its rules, its items, and the peers that have announced any of them."""
-
-    __slots__ = ("exhausted", "items", "name", "peers", "rules")
-
-    def __init__(self, name: Topic, rules: TopicRules) -> None:
-        self.name = name
-        self.rules = rules
-        self.items: dict[ItemId, _Item] = {}
-        self.peers: dict[SessionId, _Peer] = {}
-        self.exhausted: list[Callable[[ItemId], None]] = []
 
 
 @implementer(IScheduler)
@@ -102,18 +48,18 @@ class Scheduler:
         items: int = 50_000,
     ) -> None:
         self._clock = clock
-        self._topics = {name: _Topic(name, rule) for name, rule in rules.items()}
+        self._topics = {name: Requests(name, rule) for name, rule in rules.items()}
         self._request = request
         self._on_timeout = on_timeout
         self._bound = items
-        self._agenda: list[tuple[float, int, _Peer]] = []
+        self._agenda: list[tuple[float, int, Announcer]] = []
         self._serial = 0
         self._timer: IDelayedCall | None = None
-        self._timer_at = _NEVER
-        self._idle: list[_Item] = []
-        self._freed: dict[_Peer, None] = {}
-        self._outbox: dict[_Peer, list[ItemId]] = {}
-        self._gone: list[tuple[_Topic, ItemId]] = []
+        self._timer_at = NEVER
+        self._idle: list[Wanted] = []
+        self._freed: dict[Announcer, None] = {}
+        self._outbox: dict[Announcer, list[ItemId]] = {}
+        self._gone: list[tuple[Requests, ItemId]] = []
         self._passing = False
         self._stopped = False
         self._requests = metrics.counter("scheduler_requests_total", "Items asked for.", ("topic",))
@@ -141,7 +87,7 @@ class Scheduler:
         rules = t.rules
         peer = t.peers.get(session)
         if peer is None:
-            peer = t.peers[session] = _Peer(session, t)
+            peer = t.peers[session] = Announcer(session, t)
         peer.inbound = inbound
         delay = rules.inbound_delay if inbound else 0.0
         ready = now + delay if delay else 0.0
@@ -152,7 +98,7 @@ class Scheduler:
         free = self._bound - len(items)
         reserve = max(self._bound // 100, rules.in_flight)
         beyond = 0
-        fresh: list[_Item] = []
+        fresh: list[Wanted] = []
         for number, id in enumerate(ids):
             if id in mine:
                 continue
@@ -166,7 +112,7 @@ class Scheduler:
                     continue
                 free -= 1
                 peer.owned += 1
-                items[id] = item = _Item(id, t, peer, timeout)
+                items[id] = item = Wanted(id, t, peer, timeout)
             room -= 1
             item.announcers.append(peer)
             mine[item.id] = ready
@@ -254,7 +200,7 @@ class Scheduler:
         t = self._topics[topic]
         item = t.items.get(id)
         if item is None:
-            item = t.items[id] = _Item(id, t, None, t.rules.timeout)
+            item = t.items[id] = Wanted(id, t, None, t.rules.timeout)
         if timeout is not None:
             item.timeout = timeout
         item.urgent = item.urgent or urgent
@@ -264,14 +210,14 @@ class Scheduler:
         for session in candidates:
             peer = t.peers.get(session)
             if peer is None:
-                peer = t.peers[session] = _Peer(session, t)
+                peer = t.peers[session] = Announcer(session, t)
             since = peer.ids.get(id)
             if since is None:
                 if len(peer.ids) >= t.rules.announcements:
                     refused += 1
                     continue
                 item.announcers.append(peer)
-            if since != _NEVER:
+            if since != NEVER:
                 peer.ids[item.id] = 0.0
                 if peer not in item.preferred:
                     item.preferred.append(peer)
@@ -302,7 +248,7 @@ class Scheduler:
         peer = t.peers.get(session)
         if item is None or peer is None or id not in peer.ids:
             return
-        peer.ids[item.id] = _NEVER
+        peer.ids[item.id] = NEVER
         peer.waiting.pop(id, None)
         if peer.rush is not None:
             peer.rush.pop(id, None)
@@ -323,7 +269,7 @@ class Scheduler:
 
     # --- one item ---
 
-    def _ask(self, peer: _Peer, item: _Item, now: float) -> None:
+    def _ask(self, peer: Announcer, item: Wanted, now: float) -> None:
         item.asked = peer
         item.deadline = now + item.timeout
         peer.flying[item.id] = item
@@ -335,7 +281,7 @@ class Scheduler:
         else:
             batch.append(item.id)
 
-    def _land(self, peer: _Peer, item: _Item) -> None:
+    def _land(self, peer: Announcer, item: Wanted) -> None:
         """The peer is not asked for the item any more: somebody else may be, and the peer for another."""
         item.asked = None
         del peer.flying[item.id]
@@ -346,7 +292,7 @@ class Scheduler:
             self._freed[peer] = None
             self._soon()
 
-    def _drop(self, t: _Topic, item: _Item) -> None:
+    def _drop(self, t: Requests, item: Wanted) -> None:
         id = item.id
         del t.items[id]
         item.alive = False
@@ -361,16 +307,16 @@ class Scheduler:
                 peer.rush.pop(id, None)
             self._release(peer)
 
-    def _release(self, peer: _Peer) -> None:
+    def _release(self, peer: Announcer) -> None:
         """Forget a peer that has nothing announced: an idle session costs nothing here.
 
         Not while the agenda has it still: one that delivers at once and announces again would leave an entry each time.
         """
-        if not peer.ids and peer.wake == _NEVER and peer.topic.peers.get(peer.session) is peer:
+        if not peer.ids and peer.wake == NEVER and peer.topic.peers.get(peer.session) is peer:
             del peer.topic.peers[peer.session]
             self._freed.pop(peer, None)
 
-    def _assign(self, item: _Item, bound: int, now: float) -> bool:
+    def _assign(self, item: Wanted, bound: int, now: float) -> bool:
         """Ask the best candidate, or let the item wait at all of them. False: every one was asked already, or has left."""
         due = now + _GRAIN
         id = item.id
@@ -379,13 +325,13 @@ class Scheduler:
                 if peer.ids[id] <= due and len(peer.flying) < bound:
                     self._ask(peer, item, now)
                     return True
-        best: _Peer | None = None
+        best: Announcer | None = None
         fewest = 0
         hope = False
         for peer in item.announcers:
             since = peer.ids[id]
             if since > due:
-                hope = hope or since != _NEVER
+                hope = hope or since != NEVER
                 continue
             hope = True
             flying = len(peer.flying)
@@ -410,7 +356,7 @@ class Scheduler:
                         peer.rush[id] = item
         return hope
 
-    def _refill(self, peer: _Peer, now: float) -> None:
+    def _refill(self, peer: Announcer, now: float) -> None:
         room = peer.topic.rules.in_flight - len(peer.flying)
         for queue in (peer.rush, peer.waiting):
             if not queue or room <= 0:
@@ -428,7 +374,7 @@ class Scheduler:
 
     # --- passes ---
 
-    def _wake(self, peer: _Peer, when: float) -> None:
+    def _wake(self, peer: Announcer, when: float) -> None:
         """Look at this peer at `when` at the latest."""
         if when < peer.wake:
             peer.wake = when
@@ -452,7 +398,7 @@ class Scheduler:
 
     def _fire(self) -> None:
         self._timer = None
-        self._timer_at = _NEVER
+        self._timer_at = NEVER
         self._pass()
 
     def _pass(self) -> None:
@@ -488,35 +434,35 @@ class Scheduler:
             elif self._agenda:
                 self._arm(self._agenda[0][0])
 
-    def _look(self, peer: _Peer, now: float, late: list[tuple[SessionId, Topic, ItemId]]) -> None:
+    def _look(self, peer: Announcer, now: float, late: list[tuple[SessionId, Topic, ItemId]]) -> None:
         """Take what is overdue at a peer, and what has waited out its delay."""
         due = now + _GRAIN
-        peer.wake = _NEVER
+        peer.wake = NEVER
         for item in [item for item in peer.flying.values() if item.deadline <= due]:
             late.append((peer.session, peer.topic.name, item.id))
-            peer.ids[item.id] = _NEVER
+            peer.ids[item.id] = NEVER
             self._land(peer, item)
             self._idle.append(item)
-        soonest = min((item.deadline for item in peer.flying.values()), default=_NEVER)
+        soonest = min((item.deadline for item in peer.flying.values()), default=NEVER)
         if peer.delayed is not None:
             full = len(peer.flying) >= peer.topic.rules.in_flight
             while peer.delayed and peer.delayed[0][0] <= due:
                 idle = [item for item in peer.delayed.popleft()[1] if item.asked is None and item.alive]
                 if full:
                     # Whoever else has them is full too, or they would not be idle.
-                    peer.waiting.update((i.id, i) for i in idle if peer.ids.get(i.id, _NEVER) <= due)
+                    peer.waiting.update((i.id, i) for i in idle if peer.ids.get(i.id, NEVER) <= due)
                 else:
                     self._idle.extend(idle)
             if not peer.delayed:
                 peer.delayed = None
             else:
                 soonest = min(soonest, peer.delayed[0][0])
-        if soonest != _NEVER:
+        if soonest != NEVER:
             self._wake(peer, soonest)
         else:
             self._release(peer)
 
-    def _settle(self, item: _Item, now: float) -> None:
+    def _settle(self, item: Wanted, now: float) -> None:
         t = item.topic
         if not self._assign(item, t.rules.in_flight, now):
             self._drop(t, item)
