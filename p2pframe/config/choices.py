@@ -14,14 +14,16 @@ from p2pframe.registry import Registry
 from p2pframe.registry.registry import spec_of
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Made:
-    """A choice, where it stands, and in which network."""
+    """A plugin that was named, where, and in which network; `choice` is None where its options have mistakes."""
 
-    choice: PluginChoice
+    cls: type
+    label: str
     tree: Table
     path: str
     network: str
+    choice: PluginChoice | None = None
 
 
 class Choices:
@@ -33,9 +35,9 @@ class Choices:
         self.networks = networks
         self.made: list[Made] = []
 
-    def place(self, choice: PluginChoice | None) -> Place | None:
-        """Where a choice stands."""
-        return next((m.tree.place for m in self.made if m.choice is choice), None)
+    def at(self, path: str) -> Made | None:
+        """What was named at a path, also where its options have mistakes: the rest of a network is judged by its class."""
+        return next((m for m in self.made if m.path == path), None)
 
     def tree(self, choice: PluginChoice) -> Table | None:
         """The mapping that a choice was made from; None for a default."""
@@ -86,6 +88,8 @@ class Choices:
         self, kind: str, name: str, cls: type, origin: str, tree: Table, path: str, network: str, default: bool = False
     ) -> PluginChoice | None:
         spec = spec_of(cls)
+        made = Made(cls, f"{kind}.{name}", tree, path, network)
+        self.made.append(made)
         skip = ["plugin"]
         served = None
         of_other = tree.get("network") if kind != "protocol" else None
@@ -98,9 +102,8 @@ class Choices:
         if config is None:
             return None
         where = "default" if default else "{}:{}:{}".format(*tree.place)
-        choice = PluginChoice(spec, cls, config, origin, where, served)
-        self.made.append(Made(choice, tree, path, network))
-        return choice
+        made.choice = PluginChoice(spec, cls, config, origin, where, served)
+        return made.choice
 
     def other_network(self, tree: Tree, path: str, network: str, kind: str) -> str | None:
         if isinstance(tree, Scalar) and tree.broken:

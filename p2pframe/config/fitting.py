@@ -30,15 +30,6 @@ class Rules:
     datagrams: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Misfit:
-    """Something that does not fit: the choice to blame, its key within the network, and why."""
-
-    choice: PluginChoice | None
-    key: str
-    text: str
-
-
 def rules_of(cls: type[Any], label: str) -> Rules | str:
     """Read from the class, which is not built for it; a text says what is wrong with the class."""
     seams = getattr(cls, "seams", None)
@@ -53,27 +44,28 @@ def rules_of(cls: type[Any], label: str) -> Rules | str:
     return Rules(label, seams, tuple(topics), frozenset(verbs), bool(getattr(cls, "datagrams", False)))
 
 
-def misfits(rules: Rules, transports: Sequence[PluginChoice], relay: PluginChoice | None) -> Iterator[Misfit]:
-    """What does not fit the protocol."""
+def misfits(rules: Rules, plugins: Sequence[Made]) -> Iterator[tuple[Place, str, str]]:
+    """Which of a network's plugins do not fit its protocol."""
     wanted = IDatagramTransport if rules.datagrams else ITransport
     carries = "datagrams" if rules.datagrams else "streams"
-    for index, transport in enumerate(transports):
-        if not implementedBy(transport.cls).isOrExtends(wanted):
-            text = f"{rules.label} speaks {carries}, which {transport.label} does not carry"
-            yield Misfit(transport, f"transports.{index}", text)
-    if relay is not None:
-        needs = [frozenset(need) for need in getattr(relay.cls, "needs", ())]
-        if needs and not any(need <= rules.verbs for need in needs):
-            wants = " or ".join(" + ".join(sorted(need)) for need in needs)
-            has = ", ".join(sorted(rules.verbs)) or "no verb at all"
-            yield Misfit(relay, "relay", f"{relay.label} needs the verbs {wants}; {rules.label} offers {has}")
+    for one in plugins:
+        if one.label.startswith("transport.") and not implementedBy(one.cls).isOrExtends(wanted):
+            yield one.tree.place, one.path, f"{rules.label} speaks {carries}, which {one.label} does not carry"
+        elif one.label.startswith("relay."):
+            needs = [frozenset(need) for need in getattr(one.cls, "needs", ())]
+            if needs and not any(need <= rules.verbs for need in needs):
+                wants = " or ".join(" + ".join(sorted(need)) for need in needs)
+                has = ", ".join(sorted(rules.verbs)) or "no verb at all"
+                yield one.tree.place, one.path, f"{one.label} needs the verbs {wants}; {rules.label} offers {has}"
 
 
 def clashes(made: Sequence[Made]) -> Iterator[tuple[Place, str, str]]:
     """Addresses that are listened on twice in this node; the later of the two is to blame."""
     taken: list[tuple[str, PeerAddress, str]] = []
     for one in made:
-        kind = "udp" if implementedBy(one.choice.cls).isOrExtends(IDatagramTransport) else "tcp"
+        if one.choice is None:
+            continue
+        kind = "udp" if implementedBy(one.cls).isOrExtends(IDatagramTransport) else "tcp"
         for loc, address in _listening(one.choice):
             path = ".".join([one.path, *(str(part) for part in loc)])
             for other_kind, other, other_path in taken:

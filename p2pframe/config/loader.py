@@ -206,7 +206,8 @@ class _Loader:
             self.problems.add(place, f"{path}.protocol", "'protocol' is missing: {plugin: bitcoin, ...}")
         else:
             protocol = choices.choose("protocol", found, f"{path}.protocol", name)
-        rules = fitting.rules_of(protocol.cls, protocol.label) if protocol else None
+        named = choices.at(f"{path}.protocol")
+        rules = fitting.rules_of(named.cls, named.label) if named else None
         if isinstance(rules, str):
             self.problems.add(place, f"{path}.protocol", rules)
             rules = None
@@ -220,9 +221,8 @@ class _Loader:
         limits_tree = self.table(tree, "limits", path)
         limits = check(Limits, limits_tree, f"{path}.limits", self.problems) if limits_tree else None
         if rules is not None:
-            for problem in fitting.misfits(rules, lists["transports"], singles["relay"]):
-                at = choices.place(problem.choice) or place
-                self.problems.add(at, f"{path}.{problem.key}", problem.text)
+            for problem in fitting.misfits(rules, [m for m in choices.made if m.network == name]):
+                self.problems.add(*problem)
         if protocol is None or limits is None:
             return None
         return NetworkSpec(name, protocol, **lists, **singles, item_stores=stores, limits=limits)  # type: ignore[arg-type]

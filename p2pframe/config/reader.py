@@ -172,6 +172,8 @@ class _Reader:
     def syntax(self, error: yaml.MarkedYAMLError, text: str, index: int | None) -> str:
         if index is not None and text[index : index + 1] == "\t":
             return "a tab: indent with spaces"
+        if index is not None and text[max(index - 1, 0) : index + 1] == "${":
+            return "not YAML: put ${...} in quotes where it stands inside of {...} or [...]"
         words = ": ".join(part for part in (error.context, error.problem) if part)
         return "not YAML: " + (_QUOTED.sub(f"'{HIDDEN}'", words) if self.secret else words)
 
