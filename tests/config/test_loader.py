@@ -1,5 +1,7 @@
 """What a configuration comes to: defaults, paths, plugins that fit, and errors where they do not."""
 
+# ruff: noqa: E501 - expected messages and plugin texts stand in one piece
+
 from __future__ import annotations
 
 import textwrap
