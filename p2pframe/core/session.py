@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IConsumer, IPushProducer, ITCPTransport
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -41,6 +42,7 @@ from p2pframe.model import (
 if TYPE_CHECKING:
     from p2pframe.core.network import Network
 
+_DONE = Failure(ConnectionDone())
 _BUDGET = 1
 _SENDING = 2
 _EXCESS_BREAK = 5.0  # seconds within the budget that end an excess
@@ -139,7 +141,7 @@ class Session(Protocol):
         except Exception:  # noqa: BLE001 - whatever a protocol plugin raises ends its session, not the node
             self._failed(Failure(), "receive")
 
-    def connectionLost(self, reason: Failure = Failure()) -> None:  # noqa: B008 - Twisted's signature
+    def connectionLost(self, reason: Failure = _DONE) -> None:
         """The wire is gone, whoever ended it."""
         if not self.close_reason:
             self.close_reason = "closed-by-peer"

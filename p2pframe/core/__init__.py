@@ -1,0 +1,1 @@
+"""Core: what hosts the plugins of a node. It knows interfaces, never a plugin."""
