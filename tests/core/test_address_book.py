@@ -190,6 +190,17 @@ def test_a_contested_place_is_tested_before_it_changes_hands():
     check(world.book)
 
 
+def test_a_contest_ends_when_its_challenger_is_forgotten():
+    world = World(book_tried_buckets=1)
+    while not world.book._contested:
+        address = world.address()
+        world.book.add([FoundAddress(address, 0, world.now)], address)
+        world.book.good(address, world.now)
+    world.book.exclude(address)
+    check(world.book)
+    assert not world.book._contested
+
+
 def test_no_source_group_reaches_more_than_its_buckets():
     world = World()
     placement = world.book._placement
