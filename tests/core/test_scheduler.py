@@ -267,6 +267,57 @@ def test_urgent_ones_are_asked_within_the_call_and_before_what_waits() -> None:
     assert core.asked() == [(1, [C])]
 
 
+def test_several_urgent_ones_wait_in_order_until_they_are_refused_unwanted_or_asked() -> None:
+    core = Core(in_flight=1)
+    ids = ids_of(4, 100)
+    core.offer(1, A, B)
+    for id in ids:
+        core.scheduler.want(TX, id, [1], urgent=True)
+    core.scheduler.failed(TX, ids[0], 1)
+    core.scheduler.unwant(TX, ids[1])
+    core.requests.clear()
+    core.scheduler.done(TX, A)
+    assert core.asked() == [(1, [ids[2]])]
+    assert core.exhausted == [ids[0]]
+    core.scheduler.done(TX, ids[2])
+    assert core.asked() == [(1, [ids[3]])]
+    core.scheduler.done(TX, ids[3])
+    assert core.asked() == [(1, [B])]
+
+
+def test_a_wanted_items_candidates_are_bounded_and_may_leave() -> None:
+    core = Core(announcements=2)
+    core.offer(1, A, B)
+    core.requests.clear()
+    core.scheduler.want(TX, C, [1, 2, 3])
+    assert core.metrics.value("scheduler_announcements_refused_total", TX, "peer") == 1
+    assert core.asked() == [(2, [C])]
+    core.scheduler.forget(3)
+    core.scheduler.forget(2)
+    assert core.asked() == []
+    assert core.exhausted == [C]
+
+
+def test_announcements_in_quick_succession_wait_together() -> None:
+    core = Core(inbound_delay=2.0)
+    for id in ids_of(50):
+        core.offer(1, id, inbound=True)
+        core.clock.advance(0.001)
+    core.clock.advance(2.0)
+    assert core.asked() == [(1, ids_of(50))]
+
+
+def test_a_peer_that_refused_before_its_turn_came_is_not_asked() -> None:
+    core = Core(in_flight=1)
+    core.offer(1, A, B, C, inbound=True)
+    core.scheduler.failed(TX, B, 1)
+    core.clock.advance(2)
+    assert core.asked() == [(1, [A])]
+    core.scheduler.done(TX, A)
+    assert core.asked() == [(1, [C])]
+    assert core.exhausted == [B]
+
+
 def test_a_sync_can_name_others_when_all_have_failed_and_may_do_so_from_the_callback() -> None:
     core = Core()
     core.scheduler.on_exhausted(TX, lambda id: core.scheduler.want(TX, id, [8], urgent=True) if len(core.exhausted) == 1 else None)
