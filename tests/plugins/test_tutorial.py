@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import os
 import re
+import shutil
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -72,6 +73,9 @@ def test_the_plugin_of_the_tutorial_is_the_one_that_the_checks_see(checkout: Pat
 def test_every_config_of_the_tutorial_checks_in_the_readers_folder(checkout: Path) -> None:
     pages = [YAML.findall(page.read_text()) for page in PAGES]
     assert [len(found) for found in pages] == [1, 1, 2]
+    shutil.copytree(ROOT / "plugins", checkout / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
+    (checkout / "node.yaml").write_text(pages[0][0])
+    assert [choice.label for choice in load(checkout / "node.yaml", registry=built_in()).applications] == ["application.miner"]
     node = checkout / "my-node" / "node.yaml"
     assert node.read_text() == pages[1][0]
     assert load(node, registry=built_in()).networks["bitcoin"].relay.label == "relay.inventory"
