@@ -632,6 +632,12 @@ class TestIdentity:
         with pytest.raises(StartError, match="every user may read"):
             self.own(tmp_path / "x", **files).identity
 
+    def test_so_does_an_own_key_that_others_may_read(self, tmp_path):
+        self.own(tmp_path).identity
+        (tmp_path / "key.pem").chmod(0o640)
+        with pytest.raises(StartError, match="chmod 600 it"):
+            self.own(tmp_path).identity
+
     def test_certificate_and_key_must_belong_together(self, tmp_path, authority):
         one, two = authority.issue("a.example"), authority.issue("b.example")
         with pytest.raises(StartError, match="is not the key of the certificate"):
@@ -646,7 +652,7 @@ class TestIdentity:
     def test_a_data_directory_that_can_not_be_written_is_told(self, tmp_path):
         # A folder where the file should go stands for a disk that refuses, also when root runs the tests.
         (tmp_path / "key.pem.new").mkdir()
-        with pytest.raises(StartError, match=r"can't write .*key\.pem"):
+        with pytest.raises(StartError, match=r"writing .*key\.pem"):
             self.own(tmp_path).identity
 
 

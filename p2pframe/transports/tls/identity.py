@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,9 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from OpenSSL import crypto
 
-from p2pframe.errors import StartError
+from p2pframe.errors import StartError, StorageError
 from p2pframe.interfaces import IContext
 from p2pframe.model import PeerId
+from p2pframe.private_file import read_private, write_private
 
 _VALIDITY = timedelta(days=3650)
 _RENEW = timedelta(days=30)
@@ -56,19 +56,22 @@ def read_identity(certificate: Path, private_key: Path) -> Identity:
         peer_id = peer_id_of(chain[0])
     except (OSError, ValueError) as error:
         raise StartError(f"transport tls: certificate {certificate}: {error}: name a PEM file with our certificate") from None
-    key = _read_key(private_key, "name the PEM file with the certificate's key, without a passphrase")
+    key = _read_key(private_key)
     if key.public_key() != chain[0].public_key():
         raise StartError(f"transport tls: the private_key {private_key} is not the key of the certificate {certificate}")
     return Identity(chain, key, peer_id)
 
 
-def _read_key(path: Path, advice: str) -> Any:
+def _read_key(path: Path) -> Any:
+    """The key that the config names: it may be a link, and a group's, as the programs that renew certificates leave it."""
     try:
         if path.stat().st_mode & 0o007:
             raise StartError(f"transport tls: every user may read the key {path}: chmod 600 it")
         return serialization.load_pem_private_key(path.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:
-        raise StartError(f"transport tls: key {path}: {error}: {advice}") from None
+        raise StartError(
+            f"transport tls: private_key {path}: {error}: name the PEM file with the certificate's key, without a passphrase"
+        ) from None
 
 
 def read_authorities(path: Path) -> crypto.X509Store:
@@ -86,22 +89,45 @@ def own_identity(context: IContext, names: Sequence[str]) -> Identity:
     old, or when the names change: the peer id stays."""
     key_path = context.data_dir / "key.pem"
     certificate_path = context.data_dir / "certificate.pem"
-    advice = "restore it from a backup, or move it away and get a new identity"
-    if key_path.exists():
-        key = _read_key(key_path, advice)
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise StartError(f"transport tls: key {key_path}: not a key of ours: {advice}")
-    else:
-        # 16 bytes more than the group's order has: the bias of the remainder is under 2^-128.
-        order = ec.SECP256R1.group_order
-        key = ec.derive_private_key(int.from_bytes(context.entropy.bytes(48)) % (order - 1) + 1, ec.SECP256R1())
-        pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        _write(key_path, pem)
+    try:
+        key = _own_key(key_path)
+        if key is None:
+            # 16 bytes more than the group's order has: the bias of the remainder is under 2^-128.
+            order = ec.SECP256R1.group_order
+            key = ec.derive_private_key(int.from_bytes(context.entropy.bytes(48)) % (order - 1) + 1, ec.SECP256R1())
+            write_private(
+                key_path,
+                key.private_bytes(
+                    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+                ),
+            )
+        certificate = _own_certificate(context, key, names, certificate_path)
+    except StorageError as error:
+        raise StartError(f"transport tls: {error}") from None
+    return Identity((certificate,), key, peer_id_of(certificate))
+
+
+def _own_key(path: Path) -> ec.EllipticCurvePrivateKey | None:
+    try:
+        key = serialization.load_pem_private_key(read_private(path), password=None)
+        if isinstance(key, ec.EllipticCurvePrivateKey):
+            return key
+        problem = "not a key of ours"
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        problem = str(error)
+    raise StartError(
+        f"transport tls: key {path}: {problem}: restore it from a backup, or move it away and get a new identity"
+    )
+
+
+def _own_certificate(
+    context: IContext, key: ec.EllipticCurvePrivateKey, names: Sequence[str], path: Path
+) -> x509.Certificate:
     now = datetime.fromtimestamp(context.unix_time(), UTC)
     try:
-        certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
         current = (
             certificate.public_key() == key.public_key()
             and certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc - _RENEW
@@ -111,8 +137,8 @@ def own_identity(context: IContext, names: Sequence[str]) -> Identity:
         current = False
     if not current:
         certificate = _self_signed(key, names, now, 1 + context.entropy.integer(152))
-        _write(certificate_path, certificate.public_bytes(serialization.Encoding.PEM))
-    return Identity((certificate,), key, peer_id_of(certificate))
+        write_private(path, certificate.public_bytes(serialization.Encoding.PEM))
+    return certificate
 
 
 def _names_in(certificate: x509.Certificate) -> list[str]:
@@ -142,23 +168,3 @@ def _self_signed(key: ec.EllipticCurvePrivateKey, names: Sequence[str], now: dat
         ]
         builder = builder.add_extension(x509.SubjectAlternativeName(entries), critical=False)
     return builder.sign(key, hashes.SHA256())
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all, readable by us alone, and on the disk before we go on."""
-    new = path.with_name(path.name + ".new")
-    try:
-        new.unlink(missing_ok=True)
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        new.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise StartError(f"transport tls: can't write {path}: {error}") from None
