@@ -180,6 +180,8 @@ class _FaultyConnection(sqlite3.Connection):
             self.disk.touch("commit")
         cursor = super().execute(sql, *args)
         if sql == "COMMIT":
+            # Written to the log, and nobody knows yet whether it is safe.
+            self.disk.touch("committed")
             self.disk.committed(self.file)
         return cursor
 

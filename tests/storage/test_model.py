@@ -8,38 +8,13 @@ from pathlib import Path
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from twisted.internet.defer import Deferred
 
 from p2pframe.errors import StorageError, StorageFull
-from p2pframe.storage.sqlite import SqliteConfig, SqliteStorage
-from p2pframe.testing.context import FakeContext, FakeReactor, result_of
-from p2pframe.testing.storage import FaultyDisk
+from p2pframe.testing.context import result_of
+from tests.storage.engines import started
 
 keys = st.binary(max_size=2)
 spaces = st.sampled_from([("", "core.bans"), ("net", "protocol.x")])
-
-
-class ManualWork:
-    """`context.work` whose jobs run when told: what happens between asking and running is then tested too."""
-
-    def __init__(self) -> None:
-        self.jobs: list = []
-        self.inline = True
-
-    def __call__(self, function, *args):
-        done: Deferred = Deferred()
-        self.jobs.append((done, function, args))
-        if self.inline:
-            self.run_one()
-        return done
-
-    def run_one(self) -> None:
-        done, function, args = self.jobs.pop(0)
-        done.callback(function(*args))
-
-    def run_all(self) -> None:
-        while self.jobs:
-            self.run_one()
 
 
 class StorageMachine(RuleBasedStateMachine):
@@ -52,12 +27,9 @@ class StorageMachine(RuleBasedStateMachine):
         self.open()
 
     def open(self) -> None:
-        self.reactor = FakeReactor()
-        context = FakeContext(data_dir=self.folder, reactor=self.reactor)
-        self.work = context.work = ManualWork()
-        self.engine = SqliteStorage(SqliteConfig(free_space=0), context)
-        self.engine.disk = FaultyDisk()
-        result_of(self.engine.start())
+        self.engine = started(self.folder)
+        self.reactor = self.engine.context.reactor
+        self.work = self.engine.context.work
 
     def space(self, name):
         return self.engine.namespace(*name)
