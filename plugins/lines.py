@@ -29,6 +29,7 @@ from p2pframe.interfaces import (
     IItems,
     IItemStore,
     INetworkProtocol,
+    IReconfigurable,
     ISession,
     IStatus,
     IValidator,
@@ -114,7 +115,7 @@ class LineValidator:
 
 
 @plugin("lines", config=LinesConfig)
-@implementer(INetworkProtocol, ILines, IStatus)
+@implementer(INetworkProtocol, ILines, IStatus, IReconfigurable)
 class LinesProtocol:
     """Lines of text that spread from node to node."""
 
@@ -161,8 +162,9 @@ class LinesProtocol:
         """See `INetworkProtocol.stale`: silence is normal here."""
         return False
 
-    def reconfigure(self, config: LinesConfig) -> None:
+    def reconfigure(self, config: object) -> None:
         """See `IReconfigurable.reconfigure`."""
+        assert isinstance(config, LinesConfig)
         self.config = config
 
     def status(self) -> Mapping[str, str | int | float | bool]:

@@ -86,9 +86,9 @@ class Items:
         self._relay: IRelayPolicy | None = None
         self._subscribers: dict[Topic, list[Callable[[Item, ISession | None], None]]] = {}
         self._pending: dict[tuple[Topic, ItemId], None] = {}
-        self._rejected: dict[tuple[Topic, ItemId], None] = {}
+        self._rejected: OrderedDict[tuple[Topic, ItemId], None] = OrderedDict()
         self._waiting: OrderedDict[tuple[Topic, ItemId], _Waiting] = OrderedDict()
-        self._spreads: dict[tuple[Topic, ItemId], _SpreadRecord] = {}
+        self._spreads: OrderedDict[tuple[Topic, ItemId], _SpreadRecord] = OrderedDict()
         self._outcomes = metrics.counter("items_total", "Items by what became of them.", ("topic", "outcome"))
 
     def bind(
@@ -326,7 +326,7 @@ class Items:
         rejected = self._rejected
         rejected[key] = None
         while len(rejected) > self._limits().rejected_items:
-            del rejected[next(iter(rejected))]
+            rejected.popitem(last=False)
 
     def _note_spread(self, item: Item, source: ISession | None) -> None:
         key = (item.topic, item.id)
@@ -334,7 +334,7 @@ class Items:
             return
         self._spreads[key] = _SpreadRecord(self._unix_time(), self._seconds(), source.id if source else None)
         while len(self._spreads) > self._limits().spreads:
-            del self._spreads[next(iter(self._spreads))]
+            self._spreads.popitem(last=False)
 
     def _call_relay(self, where: str, call: Callable[[IRelayPolicy], None]) -> None:
         relay = self._relay

@@ -362,10 +362,7 @@ class Network:
         verdict = self._admission(session, info)
         if not verdict:
             self._refused_total.add(1, verdict.rule)
-            self.events.emit(
-                "peer.refused", self.name, session.id, session.address,
-                rule=verdict.rule, reason=verdict.reason, evidence=verdict.evidence, agent=info.agent,
-            )  # fmt: skip
+            self._refusals.note(verdict, session.address, self.clock.seconds())
             self._act(session, verdict)
         return verdict
 
@@ -440,6 +437,10 @@ class Network:
         scores = self.standing.scores(session.id)
         if was_open:
             self.standing.closed(session.id)
+            if not session.inbound:
+                self.book.connected(session.address)
+        if session.close_reason == "self-connection" and not session.inbound:
+            self.book.exclude(session.address)
         self._closed_total.add(1, session.close_reason)
         self.events.emit(
             "session.closed", self.name, session.id, session.address,

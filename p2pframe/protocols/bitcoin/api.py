@@ -1,0 +1,92 @@
+"""What an application may use of a Bitcoin network: `context.service(IBitcoin)`, values and codecs.
+
+This is the one module of the protocol that applications import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from p2pframe.model import Validation
+from p2pframe.protocols.bitcoin.block import Block, assemble_block, build_coinbase, join_block, merkle_root, parse_block
+from p2pframe.protocols.bitcoin.chains import CHAINS, Chain
+from p2pframe.protocols.bitcoin.header import Header, hash256, hash_from_hex, hash_hex, parse_header, serialize_header
+from p2pframe.protocols.bitcoin.headers import meets_target
+from p2pframe.protocols.bitcoin.transaction import Transaction, build_transaction, parse_transaction
+
+
+class Tip(NamedTuple):
+    """A block by its hash (32 bytes in the order of the wire) and height."""
+
+    hash: bytes
+    height: int
+
+
+class Template(NamedTuple):
+    """What a new block has to follow: the block before, its own height, the required bits, a time that is not too early
+    (unix seconds), and the transactions to take in."""
+
+    previous: bytes
+    height: int
+    bits: int
+    time: int
+    transactions: list[Transaction]
+
+
+class IBitcoin(Interface):
+    """A Bitcoin network as applications use it."""
+
+    chain: Chain = Attribute("The chain's parameters.")
+
+    def tip() -> Tip:
+        """The last block up to which every block is held (or was, and is pruned)."""
+
+    def best_header() -> Tip:
+        """The last header of the chain with the most work."""
+
+    def header(hash: bytes) -> bytes | None:
+        """A header's 80 bytes; None where it is not known."""
+
+    def block(hash: bytes) -> Deferred[bytes | None]:
+        """A block's bytes; None where it is not held. Fails with `StorageError`."""
+
+    def template() -> Template:
+        """What a block on top of `tip` has to be."""
+
+    def submit_block(raw: bytes) -> Deferred[Validation]:
+        """A block of our own: checked, stored and announced like any other. Fires with what became of it."""
+
+    def submit_transaction(raw: bytes) -> Deferred[Validation]:
+        """A transaction of our own, likewise. Fails with `MalformedMessage` for bytes that are none."""
+
+    def on_tip(callback: Callable[[Tip], None]) -> Callable[[], None]:
+        """Call back whenever `tip` has changed. Returns what ends it."""
+
+
+__all__ = [
+    "CHAINS",
+    "Block",
+    "Chain",
+    "Header",
+    "IBitcoin",
+    "Template",
+    "Tip",
+    "Transaction",
+    "assemble_block",
+    "build_coinbase",
+    "build_transaction",
+    "hash256",
+    "hash_from_hex",
+    "hash_hex",
+    "join_block",
+    "meets_target",
+    "merkle_root",
+    "parse_block",
+    "parse_header",
+    "parse_transaction",
+    "serialize_header",
+]

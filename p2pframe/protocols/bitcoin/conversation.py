@@ -1,0 +1,488 @@
+"""What is said over one Bitcoin session: handshake, keep-alive, and the messages of an open session.
+
+The states are three tables of the frame loop: waiting for version, waiting for verack, open. What arrives in a state
+that has no use for it passes unread and is counted, as the protocol grows by unknown messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from zope.interface import implementer
+
+from p2pframe.framing import FrameLoop, MalformedMessage, TooMany
+from p2pframe.interfaces import IConversation, ISession
+from p2pframe.model import Fact, Floor, HandshakeInfo, Item, ItemId, Slot, Topic
+from p2pframe.protocols.bitcoin.addresses import NetworkAddress, decode_addr, decode_addrv2, encode_addr, encode_addrv2
+from p2pframe.protocols.bitcoin.block import Block, parse_block
+from p2pframe.protocols.bitcoin.block_store import TOPIC as BLOCK
+from p2pframe.protocols.bitcoin.frame import command_table
+from p2pframe.protocols.bitcoin.header_intake import HeaderIntake
+from p2pframe.protocols.bitcoin.inventory import (
+    MSG_BLOCK,
+    MSG_TX,
+    MSG_WITNESS_BLOCK,
+    MSG_WITNESS_TX,
+    MSG_WTX,
+    Locator,
+    decode_entries,
+    decode_headers,
+    decode_inventory,
+    decode_locator,
+    encode_headers,
+    encode_ids,
+    encode_locator,
+)
+from p2pframe.protocols.bitcoin.messages import (
+    KINDS,
+    LONGEST,
+    NODE_NETWORK,
+    NODE_NETWORK_LIMITED,
+    NODE_WITNESS,
+    decode_feefilter,
+    decode_version,
+    encode_feefilter,
+    encode_nonce,
+    encode_version,
+    service_names,
+)
+from p2pframe.protocols.bitcoin.pool import TX
+from p2pframe.protocols.bitcoin.serving import Serving
+from p2pframe.protocols.bitcoin.transaction import Transaction
+
+if TYPE_CHECKING:
+    from p2pframe.protocols.bitcoin.protocol import BitcoinProtocol
+
+VERSION = 70016
+"""Our protocol version; 70017 would promise BIP434's feature message."""
+OLDEST = 31800
+WTXID_VERSION = 70016
+SENDHEADERS_VERSION = 70012
+FEEFILTER_VERSION = 70013
+INVENTORY_CHUNK = 1000
+MOST_HEADERS_TOLD = 8
+
+
+@implementer(IConversation)
+class Conversation:
+    """One session's conversation."""
+
+    __slots__ = (
+        "_answered_getaddr", "_asked_addresses", "_loop", "_ping_nonce", "_ping_sent", "_serving", "_told_own",
+        "addrv2", "best_header", "fee_filter", "headers_asked", "intake", "last_unknown", "limited", "nonce", "open",
+        "peer_version", "protocol", "relay", "sendheaders", "serves_blocks", "session", "unconnected", "wtxid",
+    )  # fmt: skip
+
+    def __init__(self, protocol: BitcoinProtocol, session: ISession) -> None:
+        self.protocol = protocol
+        self.session = session
+        self._loop: FrameLoop[bytes, Conversation] = FrameLoop(session, protocol.framing, self, BEFORE_VERSION)
+        self.nonce = protocol.context.entropy.integer(64)
+        self.open = False
+        self.peer_version = 0
+        self.relay = True
+        self.wtxid = False
+        self.addrv2 = False
+        self.sendheaders = False
+        self.serves_blocks = False
+        self.limited = False
+        self.fee_filter = 0
+        self.best_header = b""
+        self.last_unknown = b""
+        self.headers_asked = 0.0
+        self.unconnected = 0
+        self.intake: HeaderIntake | None = None
+        self._serving: Serving | None = None
+        self._ping_nonce = b""
+        self._ping_sent = 0.0
+        self._answered_getaddr = False
+        self._asked_addresses = False
+        self._told_own = 0.0
+
+    # --- called by core ---
+
+    def start(self) -> None:
+        """See `IConversation.start`: who dialled speaks first."""
+        self.protocol.nonces[self.nonce] = self
+        if not self.session.inbound:
+            self._send_version()
+
+    def receive(self, data: bytes) -> None:
+        """See `IConversation.receive`."""
+        self._loop.receive(data)
+
+    def resume(self) -> None:
+        """See `IConversation.resume`."""
+        self._loop.resume()
+
+    def tick(self, now: float) -> None:
+        """See `IConversation.tick`: pings, and our own address now and then."""
+        config = self.protocol.config
+        if self._ping_nonce:
+            if now - self._ping_sent > config.ping_timeout:
+                self.session.close("ping-timeout", f"no pong for {now - self._ping_sent:.0f} s")
+        elif now - self._ping_sent >= config.ping_interval:
+            self._ping(now)
+        if self.protocol.config.external and self.open and self.relay:
+            self._tell_own_address(now)
+
+    def drained(self) -> None:
+        """See `IConversation.drained`."""
+        if self._serving is not None:
+            self._serving.go_on()
+
+    def announce(self, topic: Topic, items: Sequence[Item]) -> None:
+        """See `IConversation.announce`."""
+        if not self.protocol.serves:
+            return
+        if topic == BLOCK:
+            self._announce_blocks([item.id for item in items])
+        else:
+            rate = self.fee_filter
+            told = [item for item in items if item.priority is None or item.priority >= rate]
+            kind = MSG_WTX if self.wtxid else MSG_TX
+            self._send_inventory(kind, [self._transaction_id(item) for item in told])
+
+    def request(self, topic: Topic, ids: Sequence[ItemId]) -> None:
+        """See `IConversation.request`."""
+        if topic == BLOCK:
+            kind = MSG_WITNESS_BLOCK
+        else:
+            kind = MSG_WTX if self.wtxid else MSG_WITNESS_TX
+        for start in range(0, len(ids), INVENTORY_CHUNK):
+            self.say("getdata", encode_ids(kind, ids[start : start + INVENTORY_CHUNK]))
+
+    def deliver(self, topic: Topic, item: Item) -> None:
+        """See `IConversation.deliver`."""
+        body = item.body
+        if isinstance(body, Transaction):
+            self.say("tx", body.raw)
+        elif isinstance(body, (Block, bytes)):
+            self.say("block", body.raw if isinstance(body, Block) else body)
+
+    def push(self, topic: Topic, item: Item) -> None:
+        """See `IConversation.push`: not among our verbs (peers drop those who push)."""
+        raise ValueError("Bitcoin has no push: announce, and deliver what is asked for")
+
+    def graft(self, topic: Topic) -> None:
+        """See `IConversation.graft`: not among our verbs."""
+        raise ValueError("Bitcoin has no graft")
+
+    def prune(self, topic: Topic) -> None:
+        """See `IConversation.prune`: not among our verbs."""
+        raise ValueError("Bitcoin has no prune")
+
+    def closed(self, reason: str) -> None:
+        """See `IConversation.closed`."""
+        self._loop.stop()
+        self.protocol.nonces.pop(self.nonce, None)
+        if self._serving is not None:
+            self._serving.stop()
+        if self.open:
+            self.open = False
+            self.protocol.closed(self)
+
+    # --- called by the frame loop ---
+
+    def corrupt(self, kind: str, length: int) -> None:
+        """See `IRejections.corrupt`."""
+        self.protocol.dropped.add(1, "checksum")
+
+    def malformed(self, kind: str, error: MalformedMessage) -> None:
+        """See `IRejections.malformed`."""
+        self.protocol.dropped.add(1, "malformed")
+        self.session.fact(Fact("malformed", evidence=f"{kind}: {error}"[:200], proven=self.open))
+
+    def excessive(self, kind: str, error: TooMany) -> None:
+        """See `IRejections.excessive`."""
+        self.protocol.dropped.add(1, "too-many")
+        self.session.fact(Fact("too-many", Floor.END_AND_DISCOURAGE, f"{kind}: {error}"[:200], proven=self.open))
+
+    # --- what others of the protocol call ---
+
+    def say(self, kind: str, payload: bytes = b"") -> None:
+        """Send a message, with the replies of the present read where there is one."""
+        self.session.sent(kind)
+        self._loop.send(self.protocol.framing.frame(kind, payload))
+
+    def ask_headers(self, locator: Sequence[bytes], follow_up: bool = False) -> None:
+        """Send getheaders, unless an answer is awaited already."""
+        if self.headers_asked and not follow_up:
+            return
+        self.headers_asked = self.session.now or 1e-9
+        self.say("getheaders", encode_locator(Locator(VERSION, locator)))
+
+    def tell_addresses(self, entries: Sequence[NetworkAddress]) -> None:
+        """Send addresses, in the form that was agreed on."""
+        if entries and not self.session.closing:
+            self.say("addrv2", encode_addrv2(entries)) if self.addrv2 else self.say("addr", encode_addr(entries))
+
+    # --- the handshake ---
+
+    def _send_version(self) -> None:
+        self.say("version", encode_version(self.protocol.version_message(self)))
+
+    def on_version(self, payload: bytes) -> None:
+        """The peer says who it is."""
+        message = decode_version(payload)
+        session, protocol = self.session, self.protocol
+        ours = protocol.nonces.get(message.nonce)
+        if ours is not None and ours is not self:
+            # Both ends by that name: core keeps the address that was dialled out of the book.
+            session.close("self-connection")
+            ours.session.close("self-connection")
+            return
+        self.peer_version = min(message.version, VERSION)
+        self.relay = message.relay
+        self.limited = not message.services & NODE_NETWORK
+        self.serves_blocks = bool(message.services & (NODE_NETWORK | NODE_NETWORK_LIMITED))
+        info = HandshakeInfo(
+            session.address, session.inbound, message.version, service_names(message.services), protocol.interned(message.agent),
+            session.info.peer_id, session.info.certificate, {"height": message.start_height, "relay": message.relay},
+        )  # fmt: skip
+        if message.version < OLDEST:
+            session.close("obsolete-version", f"speaks {message.version}; {OLDEST} is the oldest we know")
+            return
+        if not session.identified(info):
+            return
+        wanted = session.slot in (Slot.OUTBOUND, Slot.BLOCK_RELAY)
+        if wanted and not (self.serves_blocks and message.services & NODE_WITNESS):
+            offered = ", ".join(sorted(info.services)) or "none"
+            session.close("services", f"a dialled peer is to serve blocks with witnesses; it offers {offered}")
+            return
+        if session.inbound:
+            self._send_version()
+        if self.peer_version >= WTXID_VERSION:
+            self.say("wtxidrelay")
+            self.say("sendaddrv2")
+        self.say("verack")
+        self._loop.table = BEFORE_VERACK
+
+    def on_wtxidrelay(self, payload: bytes) -> None:
+        """The peer wants transactions by their witness ids (BIP339)."""
+        self.wtxid = self.peer_version >= WTXID_VERSION
+
+    def on_sendaddrv2(self, payload: bytes) -> None:
+        """The peer understands addrv2 (BIP155)."""
+        self.addrv2 = True
+
+    def on_verack(self, payload: bytes) -> None:
+        """The handshake is complete."""
+        session, protocol = self.session, self.protocol
+        self._loop.table = OPEN
+        self.open = True
+        whole = self.relay and protocol.relays_transactions and session.slot is not Slot.BLOCK_RELAY
+        session.opened([TX, BLOCK] if whole else [BLOCK])
+        if session.closing:
+            return
+        if self.peer_version >= SENDHEADERS_VERSION:
+            self.say("sendheaders")
+        self._ping(session.now)
+        protocol.opened(self)
+        if whole and self.peer_version >= FEEFILTER_VERSION:
+            self.say("feefilter", encode_feefilter(protocol.config.fee_filter))
+        if not session.inbound and session.slot is not Slot.BLOCK_RELAY:
+            self._asked_addresses = True
+            self.say("getaddr")
+
+    def on_late(self, payload: bytes) -> None:
+        """Something that may only be agreed on before verack: the peer does not know what it says."""
+        self.session.fact(Fact("late-negotiation", Floor.END, "negotiated after verack", proven=True))
+
+    # --- keep-alive ---
+
+    def _ping(self, now: float) -> None:
+        nonce = encode_nonce(self.protocol.context.entropy.integer(64))
+        self._ping_nonce, self._ping_sent = nonce, now
+        self.say("ping", nonce)
+
+    def on_ping(self, payload: bytes) -> None:
+        """Answer with the same nonce (BIP31)."""
+        if len(payload) >= 8:
+            self._loop.out.append(self.protocol.framing.pong(payload[:8]))
+            self.session.sent("pong")
+
+    def on_pong(self, payload: bytes) -> None:
+        """The answer to our ping; one that matches none is ignored."""
+        if self._ping_nonce and payload[:8] == self._ping_nonce:
+            self._ping_nonce = b""
+            counters = self.session.counters
+            counters.ping = max(0.0, self.session.now - self._ping_sent)
+            counters.best_ping = counters.ping if counters.best_ping is None else min(counters.best_ping, counters.ping)
+
+    # --- inventory ---
+
+    def on_inv(self, payload: bytes) -> None:
+        """The peer has transactions or blocks."""
+        protocol, session = self.protocol, self.session
+        for kind, ids in decode_inventory(payload).items():
+            if kind == (MSG_WTX if self.wtxid else MSG_TX):
+                # Before our blocks are there we could judge none of it.
+                if session.link(TX) is not None and not protocol.syncing:
+                    protocol.items.announced(session, TX, ids)  # type: ignore[arg-type]  # 32 bytes each: ItemIds
+            elif kind == MSG_BLOCK:
+                protocol.blocks_announced(self, ids)
+
+    def on_getdata(self, payload: bytes) -> None:
+        """The peer wants transactions or blocks in full."""
+        if self._serving is None:
+            self._serving = Serving(self)
+        self._serving.asked(decode_entries(payload))
+
+    def on_notfound(self, payload: bytes) -> None:
+        """The peer has not got what we asked for."""
+        for kind, ids in decode_inventory(payload, "notfound").items():
+            if kind in (MSG_TX, MSG_WITNESS_TX, MSG_WTX):
+                self.protocol.items.not_found(self.session, TX, [ItemId(id) for id in ids])
+            elif kind in (MSG_BLOCK, MSG_WITNESS_BLOCK):
+                self.protocol.items.not_found(self.session, BLOCK, [ItemId(id) for id in ids])
+
+    def on_tx(self, payload: bytes) -> None:
+        """A transaction."""
+        if self.session.link(TX) is None:
+            self.session.fact(Fact("unwanted-tx", Floor.END, "a transaction where none are relayed", proven=True))
+            return
+        self.protocol.items.delivered(self.session, self.protocol.pool.item(payload))
+
+    def on_block(self, payload: bytes) -> None:
+        """A block."""
+        self.protocol.block_received(self, parse_block(payload))
+
+    # --- headers ---
+
+    def on_headers(self, payload: bytes) -> None:
+        """Headers: asked for, or the announcement of new blocks."""
+        self.protocol.headers_received(self, decode_headers(payload))
+
+    def on_getheaders(self, payload: bytes) -> None:
+        """The peer wants headers: ours are given once they have the work of the real chain."""
+        locator = decode_locator(payload)
+        protocol = self.protocol
+        if protocol.serves and protocol.index.has_minimum_work:
+            headers = protocol.index.headers_after(locator.hashes, locator.stop)
+            self.say("headers", encode_headers(headers))
+
+    def on_getblocks(self, payload: bytes) -> None:
+        """The old way to ask for what follows: answered with ids of at most 500 blocks."""
+        locator = decode_locator(payload, "getblocks")
+        protocol = self.protocol
+        if not protocol.serves:
+            return
+        hashes = protocol.index.hashes_after(locator.hashes, locator.stop)
+        joined = protocol.tip().height
+        hashes = [hash for hash in hashes if protocol.index.height_of(hash) <= joined]
+        if hashes:
+            if self._serving is None:
+                self._serving = Serving(self)
+            self._serving.continue_at = hashes[-1] if len(hashes) == 500 else b""
+            self._send_inventory(MSG_BLOCK, hashes)
+
+    def on_sendheaders(self, payload: bytes) -> None:
+        """The peer wants new blocks announced by their headers (BIP130)."""
+        self.sendheaders = True
+
+    def on_feefilter(self, payload: bytes) -> None:
+        """The peer wants no transactions below a fee rate (BIP133)."""
+        self.fee_filter = decode_feefilter(payload)
+
+    # --- addresses ---
+
+    def on_addr(self, payload: bytes) -> None:
+        """Addresses, in the old form."""
+        self._addresses(decode_addr(payload))
+
+    def on_addrv2(self, payload: bytes) -> None:
+        """Addresses, in the form of BIP155."""
+        self._addresses(decode_addrv2(payload))
+
+    def _addresses(self, entries: list[NetworkAddress]) -> None:
+        if self.session.slot is Slot.BLOCK_RELAY:
+            return  # such a session must not become a source of addresses
+        solicited = self._asked_addresses and len(entries) > 10
+        if solicited:
+            self._asked_addresses = False
+        self.protocol.addresses_received(self, entries, solicited)
+
+    def on_getaddr(self, payload: bytes) -> None:
+        """The peer wants addresses: told inbound peers only, once, so that nobody can map our book."""
+        if self.session.inbound and not self._answered_getaddr:
+            self._answered_getaddr = True
+            entries = self.protocol.addresses_for(self)
+            for start in range(0, len(entries), 1000):
+                self.tell_addresses(entries[start : start + 1000])
+
+    def _tell_own_address(self, now: float) -> None:
+        if now >= self._told_own:
+            own = self.protocol.own_addresses()
+            interval = self.protocol.config.own_address_interval
+            self._told_own = now + interval * self.protocol.context.rng.uniform(0.8, 1.2)
+            self.tell_addresses(own)
+
+    # --- services that we do not have ---
+
+    def on_unserved(self, payload: bytes) -> None:
+        """mempool and the bloom filters of BIP37: only peers that offer BLOOM may be asked; who asks us all the same is closed."""
+        self.session.fact(Fact("no-such-service", Floor.END, "asked for a service that we do not offer", proven=True))
+
+    # --- inside ---
+
+    def _transaction_id(self, item: Item) -> bytes:
+        return item.id if self.wtxid or not item.aliases else item.aliases[0]
+
+    def _send_inventory(self, kind: int, ids: Sequence[bytes]) -> None:
+        for start in range(0, len(ids), INVENTORY_CHUNK):
+            self.say("inv", encode_ids(kind, ids[start : start + INVENTORY_CHUNK]))
+
+    def _announce_blocks(self, hashes: Sequence[bytes]) -> None:
+        """By headers where the peer asked for it and they connect to what it has, else the last one by its id."""
+        index = self.protocol.index
+        hashes = [hash for hash in hashes if index.is_active(hash)]
+        if not hashes:
+            return
+        first = hashes[0]
+        known = self.best_header
+        parent = index.parent_of(first)
+        connects = bool(known) and index.height_of(known) >= index.height_of(parent) and (
+            index.ancestor(known, index.height_of(parent)) == parent
+        )
+        if self.sendheaders and connects and len(hashes) <= MOST_HEADERS_TOLD:
+            self.say("headers", encode_headers([index.header(hash) for hash in hashes]))
+            self.best_header = hashes[-1] if index.work_of(hashes[-1]) > index.work_of(known) else known
+        else:
+            self._send_inventory(MSG_BLOCK, [hashes[-1]])
+
+
+_HANDSHAKE = {
+    "verack": Conversation.on_verack,
+    "wtxidrelay": Conversation.on_wtxidrelay,
+    "sendaddrv2": Conversation.on_sendaddrv2,
+}
+_OPEN = {
+    "ping": Conversation.on_ping,
+    "pong": Conversation.on_pong,
+    "inv": Conversation.on_inv,
+    "getdata": Conversation.on_getdata,
+    "notfound": Conversation.on_notfound,
+    "tx": Conversation.on_tx,
+    "block": Conversation.on_block,
+    "headers": Conversation.on_headers,
+    "getheaders": Conversation.on_getheaders,
+    "getblocks": Conversation.on_getblocks,
+    "sendheaders": Conversation.on_sendheaders,
+    "feefilter": Conversation.on_feefilter,
+    "addr": Conversation.on_addr,
+    "addrv2": Conversation.on_addrv2,
+    "getaddr": Conversation.on_getaddr,
+    "mempool": Conversation.on_unserved,
+    "filterload": Conversation.on_unserved,
+    "filteradd": Conversation.on_unserved,
+    "filterclear": Conversation.on_unserved,
+    "wtxidrelay": Conversation.on_late,
+    "sendaddrv2": Conversation.on_late,
+    "sendtxrcncl": Conversation.on_late,
+    "feature": Conversation.on_late,
+}
+BEFORE_VERSION = command_table({"version": Conversation.on_version}, KINDS, LONGEST)
+BEFORE_VERACK = command_table(_HANDSHAKE, KINDS, LONGEST)
+OPEN = command_table(_OPEN, KINDS, LONGEST)

@@ -1,0 +1,70 @@
+"""What the log tells a person of a Bitcoin network, in few lines: the tip, how the sync goes, what was relayed."""
+
+from __future__ import annotations
+
+from p2pframe.interfaces import IContext
+from p2pframe.model import Item
+from p2pframe.protocols.bitcoin.api import Tip
+from p2pframe.protocols.bitcoin.block_store import BlockStore
+from p2pframe.protocols.bitcoin.header import hash_hex
+from p2pframe.protocols.bitcoin.header_index import HeaderIndex, Reorganisation
+
+SYNC_LINE_EVERY = 5.0
+RELAY_LINE_EVERY = 60.0
+
+
+class Progress:
+    """Writes the lines; at most one of a kind every few seconds while much happens."""
+
+    def __init__(self, context: IContext, index: HeaderIndex, blocks: BlockStore) -> None:
+        self._context = context
+        self._index = index
+        self._blocks = blocks
+        self._said = 0.0
+        self._unsaid = 0
+        self._transactions = 0
+        self._summed = 0.0
+
+    def started(self, tip: Tip) -> None:
+        """Headers and blocks are loaded."""
+        self._summed = self._context.reactor.seconds()
+        self._context.log.info(
+            "{chain} at block {height} {tip}, {headers} headers, {blocks} blocks held",
+            chain=self._index.chain.name, height=tip.height, tip=hash_hex(tip.hash),
+            headers=self._index.height, blocks=len(self._blocks),
+        )  # fmt: skip
+
+    def tip(self, tip: Tip) -> None:
+        """The tip has changed."""
+        now = self._context.reactor.seconds()
+        behind = self._index.height - tip.height
+        if behind and now - self._said < SYNC_LINE_EVERY:
+            self._unsaid += 1
+            return
+        self._said = now
+        skipped, self._unsaid = self._unsaid, 0
+        if behind:
+            self._context.log.info(
+                "syncing: block {height} of {headers}", height=tip.height, headers=self._index.height, skipped=skipped
+            )
+        else:
+            self._context.log.info("new tip: block {height} {tip}", height=tip.height, tip=hash_hex(tip.hash), skipped=skipped)
+
+    def reorganised(self, change: Reorganisation) -> None:
+        """The best chain has another branch now."""
+        self._context.log.info(
+            "reorganisation: {off} blocks off, {on} on, from height {fork}",
+            off=len(change.disconnected), on=len(change.connected), fork=change.fork_height,
+        )  # fmt: skip
+
+    def transaction(self, item: Item) -> None:
+        """A transaction was accepted."""
+        self._transactions += 1
+
+    def tick(self, now: float) -> None:
+        """Called about once a second."""
+        if now - self._summed >= RELAY_LINE_EVERY:
+            self._summed = now
+            if self._transactions:
+                self._context.log.info("{count} transactions accepted in the last minute", count=self._transactions)
+                self._transactions = 0

@@ -1,0 +1,429 @@
+"""The `bitcoin` protocol plugin: puts index, store, pool, syncs and conversations of one network together.
+
+What is decided where: headers in `header_sync` and `header_index`, bodies in `block_sync`, transactions in `pool`, addresses
+in `gossip`, what is said in `conversation`. This file starts, stops and wires.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from p2pframe.framing import MalformedMessage
+from p2pframe.interfaces import (
+    IAddressBook,
+    IContext,
+    IConversation,
+    IDatagramPort,
+    IDatagramReceiver,
+    IItems,
+    IItemStore,
+    INetworkProtocol,
+    IReconfigurable,
+    IScheduler,
+    ISession,
+    IStatus,
+    IValidator,
+    TopicRules,
+    Use,
+)
+from p2pframe.model import Fact, Floor, Item, ItemId, Outcome, PeerAddress, Slot, Topic, Validation
+from p2pframe.plugin import plugin
+from p2pframe.protocols.bitcoin.addresses import NetworkAddress, legacy_address
+from p2pframe.protocols.bitcoin.api import IBitcoin, Template, Tip
+from p2pframe.protocols.bitcoin.block import Block, parse_block
+from p2pframe.protocols.bitcoin.block_store import TOPIC as BLOCK
+from p2pframe.protocols.bitcoin.block_store import BlockStore
+from p2pframe.protocols.bitcoin.block_sync import BlockSync, BlockValidator
+from p2pframe.protocols.bitcoin.chains import CHAINS
+from p2pframe.protocols.bitcoin.config import BitcoinConfig
+from p2pframe.protocols.bitcoin.conversation import VERSION, Conversation
+from p2pframe.protocols.bitcoin.frame import V1Framing
+from p2pframe.protocols.bitcoin.gossip import AddressGossip
+from p2pframe.protocols.bitcoin.header import header_hash
+from p2pframe.protocols.bitcoin.header_index import AddResult, HeaderIndex
+from p2pframe.protocols.bitcoin.header_loader import CorruptHeaders, HeaderLoader
+from p2pframe.protocols.bitcoin.header_sync import HeaderSync
+from p2pframe.protocols.bitcoin.headers import HeaderError, median_time, next_bits
+from p2pframe.protocols.bitcoin.messages import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS, Version
+from p2pframe.protocols.bitcoin.pool import TX, TransactionPool
+from p2pframe.protocols.bitcoin.progress import Progress
+from p2pframe.protocols.bitcoin.routable import bad_port, routable
+
+_HEADERS_BLOB = "headers"
+_INVALID = b"invalid/"
+_LOAD_CHUNK = 4_000_000
+_AGENTS = 1000
+_TEMPLATE_WEIGHT = 3_900_000
+
+
+@plugin("bitcoin", config=BitcoinConfig)
+@implementer(INetworkProtocol, IBitcoin, IStatus, IReconfigurable)
+class BitcoinProtocol(Service):
+    """Bitcoin's peer-to-peer protocol: headers, blocks and transactions of one chain."""
+
+    seams: Mapping[str, Use] = {
+        "transport": Use.REQUIRED,
+        **dict.fromkeys(
+            ("upgrade", "discovery", "topology", "relay", "scoring", "authentication", "validator", "item-store"),
+            Use.OPTIONAL,
+        ),
+    }
+    topics: Mapping[Topic, TopicRules] = {
+        TX: TopicRules(),
+        BLOCK: TopicRules(urgent=True, scheduled=False, in_flight=16, announcements=10_000, inbound_delay=0.0),
+    }
+    verbs = frozenset({"announce", "request", "deliver"})
+    datagrams = False
+
+    def __init__(self, config: BitcoinConfig, context: IContext) -> None:
+        self.config = config
+        self.context = context
+        self.chain = CHAINS[config.chain]
+        self.default_port = self.chain.default_port
+        self.framing = V1Framing(self.chain.magic)
+        self.items = context.service(IItems)
+        self.book = context.service(IAddressBook)
+        self.index = HeaderIndex(self.chain, config.headers)
+        self.blocks = BlockStore(config, context, self.index)
+        self.pool = TransactionPool(config, context)
+        self.gossip = AddressGossip(config, context, self.book, self.chain.public)
+        self.nonces: dict[int, Conversation] = {}
+        metrics = context.metrics
+        self.dropped = metrics.counter("messages_dropped_total", "Messages dropped, the session going on.", ("reason",))
+        self.turned_away = metrics.counter("turned_away_total", "What a bound of the protocol refused.", ("reason",))
+        self.header_sync = HeaderSync(lambda: self.config, context, self.index, self._headers_added)
+        scheduler = context.service(IScheduler)
+        self.block_sync = BlockSync(
+            lambda: self.config, context, self.index, self.blocks, self.items, scheduler, self._tip_changed
+        )
+        self.progress = Progress(context, self.index, self.blocks)
+        self._conversations: dict[Conversation, None] = {}
+        self._agents: dict[str, str] = {}
+        self._on_tip: list[Callable[[Tip], None]] = []
+        self._tip_at = 0.0
+        self._timer: LoopingCall | None = None
+        self._expired_at = 0.0
+        self._unsubscribe: list[Callable[[], None]] = []
+
+    # --- start and stop (IService) ---
+
+    def startService(self) -> Deferred[None]:
+        """Load headers and blocks. Fails with `StorageError`."""
+        super().startService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._start())
+
+    async def _start(self) -> None:
+        storage = self.context.storage
+        blob = storage.blob(_HEADERS_BLOB)
+        loader = HeaderLoader(self.index)
+        for offset in range(0, blob.size, _LOAD_CHUNK):
+            loader.feed(await blob.read(offset, _LOAD_CHUNK))
+        try:
+            loaded = loader.finish()
+        except CorruptHeaders as error:
+            self.context.log.error("{error}", error=str(error))
+            await storage.blob(f"{_HEADERS_BLOB}-aside").truncate(0)
+            storage.blob(f"{_HEADERS_BLOB}-aside").append(await blob.read(error.good, blob.size - error.good))
+            await blob.truncate(error.good)
+        else:
+            if loaded.cut:
+                self.context.log.warn("{cut} bytes of torn headers were cut off", cut=loaded.cut)
+                await blob.truncate(blob.size - loaded.cut)
+        for key, _ in await storage.scan(_INVALID, _INVALID[:-1] + b"0"):
+            hash = key[len(_INVALID) :]
+            if hash in self.index:
+                self.index.mark_invalid(hash)
+        await self.blocks.start()
+        self.header_sync.start(blob)
+        self.block_sync.start()
+        self._tip_at = self._expired_at = self.context.reactor.seconds()
+        self._unsubscribe = [
+            self.items.subscribe(BLOCK, self.block_sync.accepted),
+            self.items.subscribe(TX, lambda item, _: self.progress.transaction(item)),
+        ]
+        self._timer = LoopingCall(self._tick)
+        self._timer.clock = self.context.reactor
+        self._timer.start(1.0, now=False).addErrback(self._timer_failed)
+        self.progress.started(self.tip())
+
+    def stopService(self) -> Deferred[None]:
+        """Stop; the storage writes what is pending."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        if self._timer is not None and self._timer.running:
+            self._timer.stop()
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
+        return self.blocks.stop()
+
+    # --- INetworkProtocol ---
+
+    def conversation(self, session: ISession) -> IConversation:
+        """See `INetworkProtocol.conversation`."""
+        return Conversation(self, session)
+
+    def receiver(self, port: IDatagramPort) -> IDatagramReceiver:
+        """See `INetworkProtocol.receiver`: never called, as `datagrams` is False."""
+        raise TypeError("Bitcoin speaks over connections, not in datagrams")
+
+    def dialable(self, address: PeerAddress) -> bool:
+        """See `INetworkProtocol.dialable`: on public chains only what the whole Internet can route, and no other service's port."""
+        return not self.chain.public or (routable(address) and not bad_port(address.port))
+
+    def stores(self) -> Mapping[Topic, IItemStore]:
+        """See `INetworkProtocol.stores`."""
+        return {TX: self.pool, BLOCK: self.blocks}
+
+    def validators(self) -> Mapping[Topic, IValidator]:
+        """See `INetworkProtocol.validators`."""
+        return {TX: self.pool, BLOCK: BlockValidator(self.index, self._block_invalid)}
+
+    def stale(self) -> bool:
+        """See `INetworkProtocol.stale`."""
+        return self.context.reactor.seconds() - self._tip_at > self.config.stale_tip
+
+    def reconfigure(self, config: object) -> None:
+        """See `IReconfigurable.reconfigure`."""
+        assert isinstance(config, BitcoinConfig)
+        self.config = config
+        self.blocks.options = self.pool.options = self.gossip.options = config
+
+    def status(self) -> Mapping[str, str | int | float | bool]:
+        """See `IStatus.status`."""
+        tip = self.tip()
+        return {
+            "chain": self.chain.name, "height": tip.height, "headers": self.index.height, "tip": tip.hash[::-1].hex(),
+            "blocks": len(self.blocks), "transactions": len(self.pool), "syncing": self.syncing, "serves": self.serves,
+        }  # fmt: skip
+
+    # --- what we serve ---
+
+    @property
+    def serves(self) -> bool:
+        """Whether blocks and transactions are announced and served: nobody checks scripts here yet."""
+        chosen = self.config.serve_unvalidated
+        return not self.chain.requires_validation if chosen is None else chosen
+
+    @property
+    def relays_transactions(self) -> bool:
+        """Whether transactions are taken and passed on."""
+        return self.config.relay_transactions and self.serves
+
+    @property
+    def services(self) -> int:
+        """The service bits: only what is served."""
+        if not self.serves:
+            return 0
+        pruned = self.config.prune or self.blocks.pruned
+        return NODE_WITNESS | NODE_NETWORK_LIMITED | (0 if pruned else NODE_NETWORK)
+
+    @property
+    def syncing(self) -> bool:
+        """Whether blocks are missing that the best chain has, or its tip is a day old and nobody has told us of a newer."""
+        behind = self.index.height - self.blocks.joined_height
+        return behind > 6 or not self.index.has_minimum_work
+
+    def version_message(self, peer: Conversation) -> Version:
+        """What we say of ourselves to a peer."""
+        return Version(
+            version=VERSION,
+            services=self.services,
+            time=int(self.context.unix_time()),
+            receiver=legacy_address(peer.session.address),
+            sender=legacy_address(None, self.services),
+            nonce=peer.nonce,
+            user_agent=self.config.agent.encode(),
+            start_height=self.blocks.joined_height,
+            relay=self.relays_transactions,
+        )
+
+    # --- what conversations tell ---
+
+    def interned(self, agent: str) -> str:
+        """One string for all peers of the same agent, for the first so many agents."""
+        if len(self._agents) < _AGENTS:
+            return self._agents.setdefault(agent, agent)
+        return self._agents.get(agent, agent)
+
+    def opened(self, peer: Conversation) -> None:
+        """A session has opened."""
+        self._conversations[peer] = None
+        self.block_sync.opened(peer)
+        self.header_sync.opened(peer)
+
+    def closed(self, peer: Conversation) -> None:
+        """An open session has ended."""
+        self._conversations.pop(peer, None)
+        self.header_sync.closed(peer)
+        self.block_sync.closed(peer)
+
+    def headers_received(self, peer: Conversation, headers: list[bytes]) -> None:
+        """A headers message."""
+        before = peer.best_header
+        if headers and len(headers) <= 8:
+            self.items.announced(peer.session, BLOCK, [ItemId(header_hash(header)) for header in headers])
+        self.header_sync.received(peer, headers)
+        if peer.best_header != before and not peer.session.closing:
+            self.block_sync.showed(peer)
+
+    def blocks_announced(self, peer: Conversation, ids: Sequence[bytes]) -> None:
+        """Blocks announced by their ids: the header of one that we don't know is asked for."""
+        self.items.announced(peer.session, BLOCK, ids)  # type: ignore[arg-type]  # 32 bytes each: ItemIds
+        unknown = b""
+        for id in ids:
+            if id not in self.index:
+                unknown = id
+            elif not peer.best_header or self.index.work_of(id) > self.index.work_of(peer.best_header):
+                peer.best_header = id
+        if unknown:
+            self.header_sync.heard_of(peer, unknown)
+        else:
+            self.block_sync.schedule()
+
+    def block_received(self, peer: Conversation, block: Block) -> None:
+        """A block: its header first, if it is new to us."""
+        session = peer.session
+        try:
+            known = self.header_sync.take(block.header_bytes)
+        except HeaderError as error:
+            self.dropped.add(1, error.rule)
+            if error.offence:
+                session.fact(Fact("bad-headers", Floor.END_AND_DISCOURAGE, str(error)[:300], proven=True))
+            return
+        if not known:
+            self.dropped.add(1, "unknown-block")
+            self.header_sync.heard_of(peer, block.hash)
+            return
+        self.block_sync.received(session, block)
+
+    def addresses_received(self, peer: Conversation, entries: list[NetworkAddress], solicited: bool) -> None:
+        """Addresses: into the book, and a few of them on to others."""
+        by_id = {one.session.id: one for one in self._conversations if one.session.slot is not Slot.BLOCK_RELAY}
+        sessions = [one.session for one in by_id.values()]
+        now = self.context.unix_time()
+        for id, told in self.gossip.received(peer.session, entries, solicited, sessions, now):
+            by_id[id].tell_addresses(told)
+
+    def addresses_for(self, peer: Conversation) -> Sequence[NetworkAddress]:
+        """The answer to getaddr."""
+        return self.gossip.answer(peer.session, self.context.unix_time())
+
+    def own_addresses(self) -> Sequence[NetworkAddress]:
+        """Where others can reach us."""
+        return self.gossip.own(self.context.unix_time(), self.services)
+
+    # --- IBitcoin ---
+
+    def tip(self) -> Tip:
+        """See `IBitcoin.tip`."""
+        height = self.blocks.joined_height
+        return Tip(self.index.hash_at(height), height)
+
+    def best_header(self) -> Tip:
+        """See `IBitcoin.best_header`."""
+        return Tip(self.index.tip, self.index.height)
+
+    def header(self, hash: bytes) -> bytes | None:
+        """See `IBitcoin.header`."""
+        return self.index.header(hash) if hash in self.index else None
+
+    def block(self, hash: bytes) -> Deferred[bytes | None]:
+        """See `IBitcoin.block`."""
+        return self.blocks.get(ItemId(hash)).addCallback(_raw)
+
+    def template(self) -> Template:
+        """See `IBitcoin.template`."""
+        tip = self.tip()
+        above = self.index.context_of(tip.hash)
+        time = max(int(self.context.unix_time()), median_time(above.times) + 1)
+        transactions = self.pool.select(_TEMPLATE_WEIGHT)
+        return Template(tip.hash, tip.height + 1, next_bits(self.chain, above, time), time, transactions)
+
+    def submit_block(self, raw: bytes) -> Deferred[Validation]:
+        """See `IBitcoin.submit_block`."""
+        try:
+            block = parse_block(raw)
+            if not self.header_sync.take(block.header_bytes):
+                return _answer(Validation(Outcome.IGNORE, "its header does not connect"))
+        except (MalformedMessage, HeaderError) as error:
+            return _answer(Validation(Outcome.REJECT, str(error)))
+        return self.block_sync.submit(block)
+
+    def submit_transaction(self, raw: bytes) -> Deferred[Validation]:
+        """See `IBitcoin.submit_transaction`."""
+        try:
+            return self.items.publish(self.pool.item(raw))
+        except MalformedMessage:
+            return fail()
+
+    def on_tip(self, callback: Callable[[Tip], None]) -> Callable[[], None]:
+        """See `IBitcoin.on_tip`."""
+        self._on_tip.append(callback)
+        return lambda: self._on_tip.remove(callback) if callback in self._on_tip else None
+
+    # --- inside ---
+
+    def _headers_added(self, peer: Conversation | None, added: AddResult) -> None:
+        if added.change is not None:
+            if added.change.disconnected:
+                self.progress.reorganised(added.change)
+                self.block_sync.schedule(again=True)
+            self.block_sync.join()
+        self.block_sync.schedule()
+
+    def _tip_changed(self) -> None:
+        tip = self.tip()
+        self._tip_at = self.context.reactor.seconds()
+        self.progress.tip(tip)
+        for callback in tuple(self._on_tip):
+            try:
+                callback(tip)
+            except Exception:  # noqa: BLE001 - an application's fault is not the chain's
+                self.context.log.failure("a callback for the tip failed")
+        if len(self.pool):
+            self.blocks.get(ItemId(tip.hash)).addCallbacks(self._mined, self._unread)
+
+    def _mined(self, item: Item | None) -> None:
+        if item is not None and isinstance(item.body, bytes):
+            self.items.withdraw(TX, self.pool.mined(parse_block(item.body)))
+
+    def _unread(self, failure: Failure) -> None:
+        self.context.log.error("the new tip could not be read: {error}", error=failure.getErrorMessage())
+
+    def _block_invalid(self, hash: bytes, evidence: str) -> None:
+        self.context.log.warn("a block of the best chain is invalid, and what follows it: {evidence}", evidence=evidence)
+        self.index.mark_invalid(hash)
+        writing = self.context.storage.write(puts=[(_INVALID + hash, evidence.encode())], durable=True)
+        writing.addErrback(self._unread)
+        self.block_sync.join()
+
+    def _tick(self) -> None:
+        now = self.context.reactor.seconds()
+        self.header_sync.tick(now)
+        self.block_sync.tick(now)
+        self.progress.tick(now)
+        if now - self._expired_at > 60.0:
+            self._expired_at = now
+            self.items.withdraw(TX, self.pool.expire(now))
+
+    def _timer_failed(self, failure: Failure) -> None:
+        self.context.log.failure("the protocol's timer failed; it goes on", failure=failure)
+        if self.running and self._timer is not None:
+            self._timer.start(1.0, now=False).addErrback(self._timer_failed)
+
+
+def _raw(item: Item | None) -> bytes | None:
+    return item.body if item is not None and isinstance(item.body, bytes) else None
+
+
+def _answer(validation: Validation) -> Deferred[Validation]:
+    done: Deferred[Validation] = Deferred()
+    done.callback(validation)
+    return done
+
+

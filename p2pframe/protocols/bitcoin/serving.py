@@ -1,0 +1,120 @@
+"""Serving: what a peer asked for by getdata, given in its order and no faster than it reads.
+
+One block is read from the store at a time for each peer; nothing is read while the peer does not take what it has.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from twisted.python.failure import Failure
+
+from p2pframe.model import Item, ItemId
+from p2pframe.protocols.bitcoin.block import join_block, parse_block
+from p2pframe.protocols.bitcoin.header import HEADER_SIZE
+from p2pframe.protocols.bitcoin.inventory import (
+    MSG_BLOCK,
+    MSG_TX,
+    MSG_WITNESS_BLOCK,
+    MSG_WITNESS_FLAG,
+    MSG_WITNESS_TX,
+    MSG_WTX,
+    encode_entries,
+    encode_ids,
+)
+from p2pframe.protocols.bitcoin.pool import TX
+from p2pframe.protocols.bitcoin.transaction import Transaction, parse_transaction
+
+if TYPE_CHECKING:
+    from p2pframe.protocols.bitcoin.conversation import Conversation
+
+
+
+class Serving:
+    """The requests of one peer. Made when the first one comes."""
+
+    __slots__ = ("_missing", "_peer", "_queue", "_reading", "continue_at")
+
+    def __init__(self, peer: Conversation) -> None:
+        self._peer = peer
+        self._queue: deque[tuple[int, bytes]] = deque()
+        self._missing: list[tuple[int, bytes]] = []
+        self._reading = False
+        self.continue_at = b""
+        """The last hash of a full answer to getblocks: giving that block is followed by our tip, so that it asks on."""
+
+    def asked(self, entries: list[tuple[int, bytes]]) -> None:
+        """A getdata message. What is over `getdata_queue` is dropped and counted: nobody honest asks so much at once."""
+        protocol = self._peer.protocol
+        room = protocol.config.getdata_queue - len(self._queue)
+        if len(entries) > room:
+            protocol.turned_away.add(len(entries) - room, "getdata-queue")
+            entries = entries[:room]
+        self._queue.extend(entries)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Serve while there is something to, and the peer reads."""
+        session, queue = self._peer.session, self._queue
+        while queue and not self._reading and session.writable and not session.closing:
+            kind, hash = queue.popleft()
+            if kind in (MSG_BLOCK, MSG_WITNESS_BLOCK):
+                self._read_block(ItemId(hash), bool(kind & MSG_WITNESS_FLAG))
+            elif kind in (MSG_TX, MSG_WITNESS_TX, MSG_WTX):
+                self._give_transaction(kind, ItemId(hash))
+            # Filtered and compact blocks are not offered: silence, as to any kind that is not known.
+        if self._missing and not self._reading:
+            missing, self._missing = self._missing, []
+            self._peer.say("notfound", encode_entries(missing))
+
+    def stop(self) -> None:
+        """The session has ended."""
+        self._queue.clear()
+        self._missing.clear()
+
+    def _give_transaction(self, kind: int, id: ItemId) -> None:
+        peer = self._peer
+        item = peer.protocol.pool.find(id) if peer.protocol.serves else None
+        if item is None or not isinstance(item.body, Transaction) or not peer.protocol.items.may_serve(peer.session, TX, item.id):
+            self._missing.append((kind, id))
+            return
+        peer.say("tx", item.body.stripped() if kind == MSG_TX else item.body.raw)
+
+    def _read_block(self, id: ItemId, witness: bool) -> None:
+        protocol = self._peer.protocol
+        if not protocol.serves or not protocol.index.is_active(id):
+            return  # silence: we never said that we have it
+        self._reading = True
+        giving = protocol.blocks.get(id).addCallback(self._give_block, id, witness)
+        giving.addErrback(self._not_read).addBoth(self._read_on)
+
+    def _give_block(self, item: Item | None, id: ItemId, witness: bool) -> None:
+        peer = self._peer
+        if item is None or peer.session.closing or not isinstance(item.body, bytes):
+            return
+        raw = item.body if witness else stripped(item.body)
+        peer.say("block", raw)
+        if id == self.continue_at:
+            self.continue_at = b""
+            peer.say("inv", encode_ids(MSG_BLOCK, [peer.protocol.tip().hash]))
+
+    def _not_read(self, failure: Failure) -> None:
+        protocol = self._peer.protocol
+        protocol.turned_away.add(1, "unreadable-block")
+        protocol.context.log.error("a block could not be read for a peer: {error}", error=failure.getErrorMessage())
+
+    def _read_on(self, _: object) -> None:
+        self._reading = False
+        if not self._peer.session.closing:
+            self.go_on()
+
+
+def stripped(raw: bytes) -> bytes:
+    """A block as peers know it that did not ask for witnesses (BIP144)."""
+    block = parse_block(raw)
+    if not block.witness:
+        return raw
+    return join_block(raw[:HEADER_SIZE], [parse_transaction(tx.stripped()) for tx in block.transactions()])
+
+
