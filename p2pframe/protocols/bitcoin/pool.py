@@ -8,6 +8,7 @@ transactions that spend the same output the first one seen stays.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -36,9 +37,9 @@ LONGEST_SIGNATURE_SCRIPT = 1650
 CONFIRMED = 50_000
 """Ids of transactions lately mined that are remembered, so that nobody's late announcement fetches them again."""
 
-_ENTRY = 1000
+_ENTRY = 700
 """Bytes that holding a transaction takes besides its encoding, and (below) for each output that it spends: measured."""
-_SPEND = 180
+_SPEND = 135
 
 
 class PoolOptions(Protocol):
@@ -81,10 +82,10 @@ class TransactionPool:
         """Memory that the pool takes, about."""
         self._evicted = evicted
         self._seconds = context.reactor.seconds
-        self._held: dict[bytes, _Held] = {}
+        self._held: OrderedDict[bytes, _Held] = OrderedDict()
         self._by_txid: dict[bytes, _Held] = {}
         self._spent: dict[bytes, _Held] = {}
-        self._confirmed: dict[bytes, None] = {}
+        self._confirmed: OrderedDict[bytes, None] = OrderedDict()
         metrics = context.metrics
         self._turned_away = metrics.counter("pool_turned_away_total", "Transactions not taken, by reason.", ("reason",))
         self._removed = metrics.counter("pool_removed_total", "Transactions taken out, by reason.", ("reason",))
@@ -186,7 +187,7 @@ class TransactionPool:
                     if rival is not None:
                         removed += self._take_out_with_children(rival, "conflict")
         while len(confirmed) > CONFIRMED:
-            del confirmed[next(iter(confirmed))]
+            confirmed.popitem(last=False)
         self._measure()
         return removed
 
