@@ -222,6 +222,7 @@ class Node:
             lambda session, topic, ids: network[0].request(session, topic, ids),
             lambda session, topic, id: network[0].request_timed_out(session, topic, id),
             metrics,
+            spec.limits.wanted_items,
         )
         items = Items(
             world.reactor.seconds,
