@@ -17,7 +17,7 @@ from typing import cast
 
 from pydantic import field_validator
 from pydantic_core import PydanticCustomError
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -119,9 +119,9 @@ class Miner:
 
     def _round(self) -> Deferred[None]:
         # The loop would end with its first failure: a disk that is full today may not be tomorrow.
-        return maybeDeferred(self._mine).addErrback(self._failed)
+        return Deferred.fromCoroutine(self._mine()).addErrback(self._failed)
 
-    def _mine(self) -> Deferred[None] | None:
+    async def _mine(self) -> None:
         bitcoin = self._bitcoin
         reason = ""
         if self.config.limit and self.mined >= self.config.limit:
@@ -131,14 +131,14 @@ class Miner:
             reason = "not-synced"
         if reason:
             self._waited.add(1, reason)
-            return None
+            return
         template = bitcoin.template()
         time = max(template.time, int(self.context.unix_time()))
         raw = make_block(template, bitcoin.chain, time, self._extra())
         if raw is None:
             self._waited.add(1, "no-nonce")
-            return None
-        return bitcoin.submit_block(raw).addCallback(self._taken, template.height, raw, len(template.transactions))
+            return
+        self._taken(await bitcoin.submit_block(raw), template.height, raw, len(template.transactions))
 
     def _extra(self) -> bytes:
         message = self.config.message.encode()
