@@ -199,6 +199,8 @@ def _level(event: LogEvent) -> str:
 
 def _namespace(event: LogEvent) -> str:
     name = str(event.get("log_namespace") or "")
+    if name.startswith(("twisted.", "log_legacy")):
+        return "twisted"
     return name.removeprefix("p2pframe.")
 
 

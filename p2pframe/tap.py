@@ -12,11 +12,13 @@ import signal
 import sys
 import time
 from collections.abc import MutableMapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
 
 from twisted.application.service import IServiceCollection, Service
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.task import LoopingCall
 from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
@@ -58,7 +60,8 @@ def makeService(options: Options) -> NodeService:
     try:
         spec = load(Path(options["config"]))
     except ConfigError as error:
-        raise SystemExit(f"{error}\n{len(error.problems)} mistake(s): the node does not start") from None
+        count = len(error.problems)
+        raise SystemExit(f"{error}\n{count} mistake{'' if count == 1 else 's'}: the node does not start") from None
     parent = options.parent if options.parent is not None else {}
     return NodeService(spec, path, parent, bool(options["log-json"]))
 
@@ -127,11 +130,19 @@ class NodeService(Service):
         except OSError as error:
             self._refuse(f"{error.filename or 'the node'}: {error.strerror or error}")
         self.node = node
+        # Not before the reactor runs: whoever is told that we have started may send a signal at once, and only then is
+        # there a handler for it.
+        reactor.callWhenRunning(self._start)
+
+    def _start(self) -> None:
+        from twisted.internet import reactor
+
         signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(self.reload))  # type: ignore[attr-defined]
         self._sweep = LoopingCall(lambda: self.node_log.flush(time.time()))
         self._sweep.clock = reactor
         self._sweep.start(1.0, now=False)
-        self.starting = node.start()
+        assert self.node is not None
+        self.starting = self.node.start()
         self.starting.addCallbacks(self._started, self._not_started)
 
     def _open_log(self) -> None:
@@ -151,20 +162,14 @@ class NodeService(Service):
         notify(f"READY=1\nMAINPID={os.getpid()}")
 
     def _not_started(self, failure: Failure) -> None:
-        from twisted.internet import reactor
-
         if failure.check(P2PFrameError):
             self.failed = failure.getErrorMessage()
         else:
             self.failed = f"the node could not start: {type(failure.value).__name__}: {failure.getErrorMessage()}"
             self.log.failure("the node could not start", failure)
-        if not getattr(reactor, "_stopped", False):
-            reactor.callWhenRunning(self._stop_reactor)
-
-    def _stop_reactor(self) -> None:
         from twisted.internet import reactor
 
-        if reactor.running:
+        with suppress(ReactorNotRunning):  # asked to stop already
             reactor.stop()
 
     # --- while running ---
