@@ -147,6 +147,25 @@ def test_writers_are_held_up_and_then_refused_while_the_disk_is_slow(tmp_path: P
     engine.abandon()
 
 
+def test_deletes_are_let_in_longer_but_not_for_ever(tmp_path: Path) -> None:
+    engine = started(tmp_path, pending_bytes=65_536)
+    space = engine.namespace(*AGAIN)
+    engine.disk.refuse = {"commit": errno.EIO}
+    taken = 0
+    with pytest.raises(StorageFull, match=r"storage\.pending_bytes"):
+        while taken < 10_000:
+            deleted = space.write(deletes=[b"%0100d" % taken])
+            if deleted.called:
+                result_of(deleted)
+            taken += 1
+    assert 65_536 * 3 // 200 < taken < 65_536 * 3 // 100
+    engine.disk.refuse = {}
+    engine.context.reactor.advance(20)
+    assert engine.context.metrics.value("storage_pending_bytes") == 0
+    result_of(space.write([(b"a", b"")], durable=True))
+    engine.abandon()
+
+
 def test_reads_that_wait_are_bounded(tmp_path: Path) -> None:
     engine = started(tmp_path, reads=2)
     engine.context.work.inline = False

@@ -164,21 +164,22 @@ class Store:
         return done
 
     def admit(self, what: str, size: int, where: str) -> None:
-        """Raises `StorageError` for growth that can't be taken now; what grows by nothing (deletes) is always let in."""
-        if not size:
-            return
+        """Raises `StorageError` for growth that can't be taken now.
+
+        What grows by nothing (deletes) is let in on a full disk, until what waits in memory is thrice `pending_bytes`.
+        """
         error: StorageError
-        if self.trouble is not None:
+        if self.trouble is not None and size:
             error = type(self.trouble)(f"{what} in {where} refused until the disk takes writes again: {self.trouble}")
-        elif self.host.spare() < size:
+        elif size and self.host.spare() < size:
             error = StorageFull(
                 f"{what} in {where} refused: the disk of {self.folder} has less free than storage.free_space leaves alone: free "
                 "some space, or lower storage.free_space"
             )
-        elif self.pending > 2 * self.host.pending_bytes:
+        elif self.pending > (2 if size else 3) * self.host.pending_bytes:
             error = StorageFull(
-                f"{what} in {where} refused: {self.pending} bytes wait to be written, twice storage.pending_bytes: wait for the "
-                "Deferreds of earlier writes, or raise it"
+                f"{what} in {where} refused: {self.pending} bytes wait to be written, more than twice storage.pending_bytes: "
+                "wait for the Deferreds of earlier writes, or raise it"
             )
         else:
             return
