@@ -76,6 +76,13 @@ class Output:
         if self._file is not None:
             self._file.reopen()
 
+    def close(self) -> None:
+        """Close the file; lines are kept again from now on."""
+        file, self._file = self._file, None
+        if file is not None:
+            self._write = self._flush = None
+            file.close()
+
     def line(self, text: str) -> None:
         """Write a line."""
         if self._write is None:

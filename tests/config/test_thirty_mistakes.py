@@ -11,7 +11,7 @@ node:
   work_threads: 0
   ban_time: 1 fortnight
   log_level: loud
-  free_space: yes
+  stop_timeout: yes
 storage: {plugin: sqlit}
 applications:
   - {plugin: miner, network: mian, password: "${SHORT}"}
@@ -59,7 +59,7 @@ node.yaml:5:26: node.plugin_path: missing: no such plugin folder (No such file o
 node.yaml:6:17: node.work_threads: must be at least 1, found 0
 node.yaml:7:13: node.ban_time: not a duration: write a number with ms, s, min, h, d or w, such as 30s (found '1 fortnight')
 node.yaml:8:14: node.log_level: must be 'debug', 'info', 'warn', 'error' or 'critical', found 'loud'
-node.yaml:9:15: node.free_space: not a size: write a number with B, kB, MB, GB, KiB, MiB or GiB, such as 5MB (found 'yes')
+node.yaml:9:17: node.stop_timeout: not a duration: write a number with ms, s, min, h, d or w, such as 30s (found 'yes')
 node.yaml:10:19: storage.plugin: no storage plugin 'sqlit' (did you mean 'sqlite'?)
 node.yaml:12:30: applications.0.network: no network is called 'mian' (did you mean 'main'?)
 node.yaml:12:46: applications.0.password: must have at least 8 characters, found ***
