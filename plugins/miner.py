@@ -48,8 +48,8 @@ HALVING = 150
 """Blocks after which that halves on regtest."""
 ANYONE_CAN_SPEND = b"\x51"
 """OP_TRUE: the coins of a chain that is worth nothing belong to whoever wants to test with them."""
-VERSION = 0x20000000
-"""BIP9's version, signalling nothing."""
+VERSION = 0x20000003
+"""BIP9's version with the votes for CSV and segwit: peers that still count them on regtest (bcoin) have both after 432 blocks."""
 TRIES = 10_000
 """Nonces looked at for one block: one of two does on regtest, so that not finding one means that something is wrong."""
 EXTRA_NONCE = 8
