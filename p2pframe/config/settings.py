@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from p2pframe.plugin import Duration, Field, PluginConfig, PluginSpec, Size, live
+from pydantic import Field
+
+from p2pframe.plugin import Duration, PluginConfig, PluginSpec, Size, live
 
 
 class NodeSettings(PluginConfig):
@@ -18,7 +20,6 @@ class NodeSettings(PluginConfig):
 
     data_dir: Path = Field(Path("node-data"), description="Everything the node keeps; relative to the config file.")
     plugin_path: tuple[Path, ...] = Field((), description="Folders of drop-in plugin files; relative to the config file.")
-    free_space: Size = live(200_000_000, description="Stop growing when the disk has less than this free.")
     events: int = live(10_000, ge=100, le=1_000_000, description="How many past events are kept to explain decisions.")
     stop_timeout: Duration = live(10.0, description="How long applications and networks may take to stop.")
     work_threads: int = Field(4, ge=1, le=64, description="Threads for work that must leave the reactor.")

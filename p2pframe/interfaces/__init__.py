@@ -36,7 +36,7 @@ from p2pframe.interfaces.application import IApplication
 from p2pframe.interfaces.authenticator import IAuthenticator
 from p2pframe.interfaces.context import Counter, Entropy, Gauge, IContext, IHostReactor, Metrics
 from p2pframe.interfaces.datagram import IDatagramPort, IDatagramReceiver, IDatagramTransport
-from p2pframe.interfaces.discovery import DiscoveryState, IDiscovery
+from p2pframe.interfaces.discovery import DiscoveryState, IDiscovery, ISeedNames
 from p2pframe.interfaces.item_store import IItemStore
 from p2pframe.interfaces.items import IItems, IScheduler
 from p2pframe.interfaces.node import (
@@ -104,6 +104,7 @@ __all__ = [
     "IRelayPolicy",
     "IScheduler",
     "IScorer",
+    "ISeedNames",
     "ISession",
     "IStatus",
     "IStorage",

@@ -46,3 +46,10 @@ class IDiscovery(Interface):
 
     def withdraw() -> Deferred[None]:
         """Called at stop: take it back, as far as the plugin can."""
+
+
+class ISeedNames(Interface):
+    """A protocol may also provide this: the DNS seeds of its network, for a discovery plugin that is given none."""
+
+    def seed_names() -> Sequence[str]:
+        """DNS names whose A and AAAA records are addresses of peers; empty where the network has none."""

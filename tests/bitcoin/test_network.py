@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pframe.model import Outcome, PeerAddress
+from p2pframe.model import Outcome, PeerAddress, Slot
 from p2pframe.protocols.bitcoin.api import build_transaction, hash256, parse_block
 from p2pframe.protocols.bitcoin.transaction import TxInput, TxOutput
 from tests.bitcoin.conftest import height, mine, protocol
@@ -123,3 +123,14 @@ def test_on_mainnet_nothing_unvalidated_is_offered_unless_the_config_says_so(bit
     main = bitcoins.start_file(BOB, path)
     assert protocol(main).services == 0
     assert not protocol(main).relays_transactions
+
+
+def test_nodes_learn_of_each_other_by_gossip_and_dial_into_outbound_slots(bitcoins):
+    addresses = [f"198.51.{n}.1" for n in range(100, 105)]
+    nodes = []
+    for n, address in enumerate(addresses):
+        peers = (addresses[0],) if n else ()
+        nodes.append(bitcoins.start(address, peers, options=f", external: ['{address}:18444']"))
+    bitcoins.net.run_until(
+        lambda: all(any(s.slot is Slot.OUTBOUND for s in open_sessions(node)) for node in nodes[1:]), limit=600.0, step=0.1
+    )

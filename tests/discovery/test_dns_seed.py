@@ -20,7 +20,8 @@ from zope.interface.verify import verifyClass, verifyObject
 
 from p2pframe.discovery.dns_seed import DnsSeedConfig, DnsSeedDiscovery
 from p2pframe.discovery.dns_seed.query import DnsError, Question
-from p2pframe.interfaces import DiscoveryState, IDiscovery, IReconfigurable
+from p2pframe.errors import PluginError
+from p2pframe.interfaces import DiscoveryState, IDiscovery, IReconfigurable, ISeedNames
 from p2pframe.testing.context import FakeContext, result_of
 
 
@@ -450,7 +451,6 @@ def test_options_are_live():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"seeds": []}, "at least 1 item"),
         ({"seeds": ["a" * 64 + ".example"]}, "not a DNS name"),
         ({"seeds": ["192.0.2.1"]}, "not a DNS name"),
         ({"seeds": ["käse.example"]}, "not a DNS name"),
@@ -465,6 +465,18 @@ def test_options_are_live():
 def test_mistakes_in_the_config_are_told(options, said):
     with pytest.raises(ValidationError, match=said):
         DnsSeedConfig(**{"seeds": ["seed.example"], **options})
+
+
+def test_no_seeds_means_those_that_the_protocol_knows():
+    class Known:
+        def seed_names(self):
+            return ["seed.example"]
+
+    knowing, ignorant = FakeContext("discovery.dns-seed"), FakeContext("discovery.dns-seed")
+    knowing.provide(ISeedNames, Known())
+    assert DnsSeedDiscovery(DnsSeedConfig(), knowing).due(DiscoveryState(60.0, 0, 8, 0, None))
+    with pytest.raises(PluginError, match="its protocol knows no DNS seeds: give dns-seed some by `seeds`"):
+        DnsSeedDiscovery(DnsSeedConfig(), ignorant)
 
 
 def test_a_server_needs_no_port():

@@ -20,7 +20,8 @@ from twisted.names import dns
 from zope.interface import implementer
 
 from p2pframe.discovery.dns_seed.query import DnsError, ask
-from p2pframe.interfaces import DiscoveryState, IContext, IDiscovery, IReconfigurable
+from p2pframe.errors import PluginError
+from p2pframe.interfaces import DiscoveryState, IContext, IDiscovery, IReconfigurable, ISeedNames
 from p2pframe.model import FoundAddress, PeerAddress
 from p2pframe.plugin import Duration, PluginConfig, live, plugin
 
@@ -59,7 +60,7 @@ Server = Annotated[
 class DnsSeedConfig(PluginConfig):
     """Options of the `dns-seed` discovery."""
 
-    seeds: tuple[SeedName, ...] = live(..., min_length=1, max_length=64, description="Names to look up.")
+    seeds: tuple[SeedName, ...] = live((), max_length=64, description="Names to look up; none: those that the protocol knows.")
     servers: tuple[Server, ...] = live(
         (), max_length=8, description="DNS servers to ask, each in turn until one answers; none: the system's own resolver."
     )
@@ -93,6 +94,7 @@ class DnsSeedDiscovery:
         self.config = config
         self.context = context
         self._empty = False
+        self._known = () if config.seeds else self._of_the_protocol()
         metrics = context.metrics
         self._lookups = metrics.counter("dns_seed_lookups_total", "Look-ups of seeds by how they ended.", ["outcome"])
         self._addresses = metrics.counter("dns_seed_addresses_total", "Addresses in answers, by what became of them.", ["fate"])
@@ -123,9 +125,18 @@ class DnsSeedDiscovery:
         """Takes new options; they hold from the next look on."""
         self.config = cast(DnsSeedConfig, config)
 
+    def _of_the_protocol(self) -> Sequence[str]:
+        try:
+            known = self.context.service(ISeedNames).seed_names()
+        except PluginError:
+            known = ()
+        if not known:
+            raise PluginError(f"{self.context.network}: its protocol knows no DNS seeds: give dns-seed some by `seeds`")
+        return known
+
     async def _find(self, limit: int) -> Sequence[FoundAddress]:
         self._empty = True
-        seeds = self.config.seeds
+        seeds = self.config.seeds or self._known
         answers = await gatherResults([self._look_up(seed) for seed in seeds], consumeErrors=True)
         found: dict[str, None] = {}
         for addresses in answers:

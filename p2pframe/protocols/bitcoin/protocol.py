@@ -26,6 +26,7 @@ from p2pframe.interfaces import (
     INetworkProtocol,
     IReconfigurable,
     IScheduler,
+    ISeedNames,
     ISession,
     IStatus,
     IValidator,
@@ -63,7 +64,7 @@ _TEMPLATE_WEIGHT = 3_900_000
 
 
 @plugin("bitcoin", config=BitcoinConfig)
-@implementer(INetworkProtocol, IBitcoin, IStatus, IReconfigurable)
+@implementer(INetworkProtocol, IBitcoin, ISeedNames, IStatus, IReconfigurable)
 class BitcoinProtocol(Service):
     """Bitcoin's peer-to-peer protocol: headers, blocks and transactions of one chain."""
 
@@ -182,6 +183,10 @@ class BitcoinProtocol(Service):
     def validators(self) -> Mapping[Topic, IValidator]:
         """See `INetworkProtocol.validators`."""
         return {TX: self.pool, BLOCK: BlockValidator(self.index, self._block_invalid)}
+
+    def seed_names(self) -> Sequence[str]:
+        """See `ISeedNames.seed_names`."""
+        return self.chain.dns_seeds
 
     def stale(self) -> bool:
         """See `INetworkProtocol.stale`."""
