@@ -9,18 +9,21 @@ The wire is UTF-8 lines, so that `nc 127.0.0.1 PORT` can play a peer::
     PING <word>, PONG <word>
 
 It offers the verbs announce, request, deliver and push, so that it runs with `flood` and with `inventory`, and it brings
-its own validator and store. What it shows: bounded buffers, `charge` before looking, unknown words tolerated.
+its own validator and store; what the config names under `validators` and `item_stores` is used too. What it shows: bounded
+buffers, `charge` before looking, unknown words tolerated.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
-from p2pframe.errors import UnreadableStream
+from p2pframe.errors import PluginError, UnreadableStream
 from p2pframe.interfaces import (
     IContext,
     IConversation,
@@ -60,7 +63,7 @@ class ILines(Interface):
         """Spread a line of our own. Fires with whether it was taken."""
 
     def lines() -> Sequence[str]:
-        """The lines kept, oldest first."""
+        """The latest lines, at most `kept` of them, oldest first."""
 
 
 def line_item(text: str) -> Item:
@@ -137,6 +140,14 @@ class LinesProtocol:
         self.items = context.service(IItems)
         self.nonce = context.entropy.bytes(8).hex()
         self.store = LineStore(self)
+        self.serving: IItemStore = self.store
+        self._latest: deque[str] = deque()
+        self.items.subscribe(LINE, self._accepted)
+        try:
+            # Core puts lines into the store that the config names, so that is where they are to be served from.
+            self.serving = context.service(IItemStore)
+        except PluginError:
+            context.log.debug("no store is named: lines are kept in our own")
 
     def conversation(self, session: ISession) -> IConversation:
         """See `INetworkProtocol.conversation`."""
@@ -169,7 +180,11 @@ class LinesProtocol:
 
     def status(self) -> Mapping[str, str | int | float | bool]:
         """See `IStatus.status`."""
-        return {"lines": len(self.store.held)}
+        return {"lines": len(self._latest)}
+
+    def not_given(self, failure: Failure) -> None:
+        """A store has failed to give a line: the peer will ask another one."""
+        self.context.log.warn("a line could not be read: {why}", why=failure.getErrorMessage())
 
     def say(self, text: str) -> Deferred[Validation]:
         """See `ILines.say`."""
@@ -177,7 +192,13 @@ class LinesProtocol:
 
     def lines(self) -> Sequence[str]:
         """See `ILines.lines`."""
-        return [str(item.body) for item in self.store.held.values()]
+        return list(self._latest)
+
+    def _accepted(self, item: Item, source: ISession | None) -> None:
+        """Called by core with every new line that was found good and stored."""
+        self._latest.append(str(item.body))
+        while len(self._latest) > self.config.kept:
+            self._latest.popleft()
 
 
 @implementer(IConversation)
@@ -284,9 +305,13 @@ class LinesConversation:
     def on_get(self, rest: str) -> None:
         """The peer wants these."""
         for id in _ids(rest):
-            item = self._protocol.store.held.get(id)
-            if item is not None and self._session.writable:
-                self.deliver(LINE, item)
+            if self._session.writable:
+                self._protocol.serving.get(id).addCallbacks(self._give, self._protocol.not_given)
+
+    def _give(self, item: Item | None) -> None:
+        """The store has answered, perhaps after a while; who asks for what we have not got goes without an answer."""
+        if item is not None and not self._session.closing:
+            self.deliver(LINE, item)
 
     def on_line(self, rest: str) -> None:
         """The peer gives a line."""
