@@ -201,6 +201,9 @@ def _level(event: LogEvent) -> str:
     if level is None:
         return "error" if event.get("isError") else "info"
     name = level.name if hasattr(level, "name") else str(level)
+    if name == "info" and event.get("log_namespace") == "log_legacy":
+        # Twisted's own remarks on every port that opens or closes.
+        return "debug"
     return name if name in _LEVELS else LogLevel.info.name
 
 

@@ -137,7 +137,8 @@ class NodeService(Service):
     def _start(self) -> None:
         from twisted.internet import reactor
 
-        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(self.reload))  # type: ignore[attr-defined]
+        self._had_terminal = _has_terminal()
+        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(self._hang_up))  # type: ignore[attr-defined]
         self._sweep = LoopingCall(lambda: self.node_log.flush(time.time()))
         self._sweep.clock = reactor
         self._sweep.start(1.0, now=False)
@@ -167,12 +168,23 @@ class NodeService(Service):
         else:
             self.failed = f"the node could not start: {type(failure.value).__name__}: {failure.getErrorMessage()}"
             self.log.failure("the node could not start", failure)
+        self._stop_reactor()
+
+    def _stop_reactor(self) -> None:
         from twisted.internet import reactor
 
         with suppress(ReactorNotRunning):  # asked to stop already
             reactor.stop()
 
     # --- while running ---
+
+    def _hang_up(self) -> None:
+        """SIGHUP: the operator's, for the configuration to be read again, or the system's as our terminal is gone."""
+        if self._had_terminal and not _has_terminal():
+            self.log.info("the terminal is gone: stopping")
+            self._stop_reactor()
+        else:
+            self.reload()
 
     def reload(self) -> Deferred[None]:
         """Read the configuration again and apply what differs; a bad one changes nothing."""
@@ -235,6 +247,15 @@ class NodeService(Service):
         if self.failed:
             sys.stdout.flush()
             os._exit(1)
+
+
+def _has_terminal() -> bool:
+    """Whether this process has a controlling terminal."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _parameters(parent: usage.Options) -> list[Sequence[Any]]:

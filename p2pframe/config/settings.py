@@ -122,7 +122,7 @@ class NetworkSpec:
     validators: tuple[PluginChoice, ...] = ()
     item_stores: Mapping[str, PluginChoice] = field(default_factory=dict)
     """By topic: a store in place of the protocol's own."""
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = field(default_factory=Limits, repr=False)
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class NodeSpec:
     """A whole configuration, checked. `effective` is all of it as plain data with secrets as `***`."""
 
     path: Path | None
-    node: NodeSettings
+    node: NodeSettings = field(repr=False)
     storage: PluginChoice
     networks: Mapping[str, NetworkSpec]
     applications: tuple[PluginChoice, ...] = ()

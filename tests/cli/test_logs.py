@@ -166,6 +166,16 @@ def test_a_legacy_event_is_a_line_too():
     assert log.lines == ["1970-01-01 00:00:01Z error: old words"]
 
 
+def test_the_remarks_of_old_logging_are_for_debugging():
+    log = Log()
+    event = {"log_format": "{log_text}", "log_text": "Factory starting", "log_time": 1.0, "log_namespace": "log_legacy"}
+    log.log({**event, "log_level": LogLevel.info})
+    assert log.lines == []
+    log.log.level = "debug"
+    log.log({**event, "log_level": LogLevel.info})
+    assert len(log.lines) == 1
+
+
 def test_a_full_disk_loses_lines_and_says_so():
     class Full(io.StringIO):
         full = True

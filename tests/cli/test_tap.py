@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -290,6 +291,30 @@ def test_sighup_reads_the_config_again(place):
         process.send_signal(signal.SIGTERM)
         process.wait(DEADLINE)
         assert not any("node stopped" in line for line in process.stdout)
+
+
+def test_it_stops_when_its_terminal_goes(place):
+    place.write(node=", log_file: my.log")
+    log = place.path / "my.log"
+    terminal, inner = pty.openpty()
+    # The first terminal that the leader of a new session opens is the session's.
+    program = f"import os; os.open({os.ttyname(inner)!r}, os.O_RDWR); {TWISTD}"
+    process = subprocess.Popen(
+        place.command("--nodaemon", program=program), cwd=place.path, env=place.env, start_new_session=True,
+        stdin=inner, stdout=inner, stderr=inner,
+    )  # fmt: skip
+    os.close(inner)
+    try:
+        until(lambda: log.exists() and "node started" in log.read_text())
+        process.send_signal(signal.SIGHUP)
+        until(lambda: "configuration read again: nothing differs" in log.read_text())
+        os.close(terminal)
+        process.wait(DEADLINE)
+    finally:
+        process.kill()
+        process.wait()
+    assert "node stopped" in log.read_text()
+    assert "the terminal is gone: stopping" in log.read_text()
 
 
 def test_a_log_file_rotates_within_bounds_and_like_lines_are_counted(place):
