@@ -54,6 +54,8 @@ class _Dial(Factory):
     def buildProtocol(self, addr: IAddress | None) -> Session | None:
         """Called by the endpoint once connected."""
         session = self.dialer.network.new_session(self.address, self.slot, self.via, self.peer_id)
+        if session is None:
+            return None
         session.on_end = self.ended
         self.session = session
         return session
@@ -135,8 +137,11 @@ class Dialer:
         network = self.network
         verdict = network.gate.dial(address) if slot is not Slot.MANUAL else None
         via = network.transport_for(address)
-        if via is None or (verdict is not None and not verdict):
-            why = "no transport of this network dials such an address" if via is None else verdict.reason  # type: ignore[union-attr]
+        if not network.running or via is None or (verdict is not None and not verdict):
+            if not network.running:
+                why = "the network is not running"
+            else:
+                why = "no transport of this network dials such an address" if via is None else verdict.reason  # type: ignore[union-attr]
             self._results.add(1, slot.value, "refused")
             if waiting is not None:
                 waiting.errback(SessionClosed(f"{address}: {why}"))

@@ -64,12 +64,13 @@ class Finder:
             telling.addErrback(partial(self._failed, source, "announce"))
 
     async def stop(self) -> None:
-        """Cancel what runs, and have each plugin take its announcements back."""
+        """Cancel what runs, and have each plugin take its announcements back, within `limits.close_timeout`."""
+        limit = self.network.limits.close_timeout
         for source in self._sources:
             if source.running is not None:
                 source.running.cancel()
             try:
-                await maybeDeferred(source.plugin.withdraw)
+                await maybeDeferred(source.plugin.withdraw).addTimeout(limit, self.network.clock)
             except Exception:  # noqa: BLE001 - one plugin's failure to withdraw must not keep the others from it
                 self._failed(source, "withdraw", Failure())
 

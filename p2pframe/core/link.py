@@ -53,23 +53,35 @@ class Link:
         """See `ILink.announce`."""
         if items and not self._session.closing:
             self._session.network.items.told(self.topic, items)
-            self._conversation.announce(self.topic, items)
+            try:
+                self._conversation.announce(self.topic, items)
+            except Exception:  # noqa: BLE001 - it ends its own session; whoever called goes on with the others
+                self._session.failed("announce")
 
     def request(self, ids: Sequence[ItemId]) -> None:
         """See `ILink.request`."""
         if ids and not self._session.closing:
-            self._conversation.request(self.topic, ids)
+            try:
+                self._conversation.request(self.topic, ids)
+            except Exception:  # noqa: BLE001 - it ends its own session; whoever called goes on with the others
+                self._session.failed("request")
 
     def deliver(self, item: Item) -> None:
         """See `ILink.deliver`."""
         if not self._session.closing:
-            self._conversation.deliver(self.topic, item)
+            try:
+                self._conversation.deliver(self.topic, item)
+            except Exception:  # noqa: BLE001 - it ends its own session; whoever called goes on with the others
+                self._session.failed("deliver")
 
     def push(self, item: Item) -> None:
         """See `ILink.push`."""
         if not self._session.closing:
             self._session.network.items.told(self.topic, (item,))
-            self._conversation.push(self.topic, item)
+            try:
+                self._conversation.push(self.topic, item)
+            except Exception:  # noqa: BLE001 - it ends its own session; whoever called goes on with the others
+                self._session.failed("push")
 
     def graft(self) -> None:
         """See `ILink.graft`."""

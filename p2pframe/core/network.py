@@ -69,6 +69,7 @@ from p2pframe.model import (
     TopologyView,
     Verdict,
     Want,
+    netgroup,
 )
 
 T = TypeVar("T")
@@ -169,6 +170,8 @@ class Network:
         self.book = book
         self._namespace = namespace
         self.sessions: dict[SessionId, Session] = {}
+        self._connected: dict[PeerAddress, int] = {}
+        self._handshaking: dict[SessionId, Session] = {}
         self.queued = 0
         self.stopping = False
         self.running = False
@@ -184,6 +187,9 @@ class Network:
         self._refused_total = metrics.counter("sessions_refused_total", "Peers refused after the handshake.", ("rule",))
         self._plugin_errors = metrics.counter("plugin_errors_total", "Exceptions out of plugins.", ("plugin", "where"))
         self._over_budget = metrics.counter("over_budget_total", "Times that reading paused, the budget being spent.")
+        self._handshakes_shed = metrics.counter(
+            "handshakes_evicted_total", "Inbound sessions ended in the handshake to make room for another."
+        )
         self._shed = metrics.counter("send_buffers_shed_total", "Sessions ended as unsent bytes of all were too many.")
         self._addresses = metrics.counter("told_addresses_total", "Addresses that peers told of.", ("result",))
         self._sessions_gauge = metrics.gauge("sessions", "Open sessions by class.", ("slot",))
@@ -234,10 +240,13 @@ class Network:
         self._ports.clear()
 
     async def open(self) -> None:
-        """Everything is started: take sessions, dial, discover."""
+        """Everything is started: take sessions, dial, discover. Nothing of it where `stop` was called meanwhile."""
         await self._load()
         for gate in self.datagram_gates:
-            await gate.open()
+            if not self.stopping:
+                await gate.open()
+        if self.stopping:
+            return
         self._started = self.clock.seconds()
         self.running = True
         if self._listening:
@@ -255,13 +264,16 @@ class Network:
         if was_running and topology is not None:
             view = self.view()
             anchors = self.call_plugin("topology", "anchors", lambda: topology.anchors(view), ())
-        await self.finder.stop()
         self.dialer.stop()
+        await self.finder.stop()
         await DeferredList([maybeDeferred(port.stopListening) for port in self._ports], consumeErrors=True)
         self._ports.clear()
         self._listening.clear()
         for gate in self.datagram_gates:
-            await gate.close()
+            try:
+                await gate.close()
+            except Exception:  # noqa: BLE001 - a socket that can't be closed must not keep the sessions open
+                self.plugin_failed("transport", "close", Failure())
         await self._close_sessions()
         self.scheduler.stop()
         self._refusals.flush(self.clock.seconds(), everything=True)
@@ -306,9 +318,8 @@ class Network:
         def failed(failure: Failure) -> None:
             # A timer of core's own has no business failing: say so loudly, and keep it going.
             self.log.failure("the timer {name} failed; it goes on", failure=failure, name=name)
-            if not self.stopping:
-                self._loops.remove(loop)
-                self.clock.callLater(interval, self._every, interval, call, name)
+            if loop in self._loops:
+                loop.start(interval, now=False).addErrback(failed)
 
         loop.start(interval, now=False).addErrback(failed)
 
@@ -345,16 +356,52 @@ class Network:
         """An inbound connection: a session, or None where the gate refuses it (counted and explained there)."""
         if not self.running:
             return None
+        if self.gate.handshakes >= self.limits.handshakes:
+            self._make_room(netgroup(address))
         verdict = self.gate.accept(address, self.clock.seconds())
         if not verdict:
             return None
-        return self.new_session(address, Slot.INBOUND, via, None)
+        session = self.new_session(address, Slot.INBOUND, via, None)
+        if session is None:
+            self.gate.handshake_over()
+        else:
+            session.handshaking = True
+            self._handshaking[session.id] = session
+        return session
 
-    def new_session(self, address: PeerAddress, slot: Slot, via: ITransport, peer_id: PeerId | None) -> Session:
-        """Make a session and keep it until it ends."""
+    def _make_room(self, newcomer: str) -> None:
+        """As many handshakes are under way as may be: end the oldest of the netgroup that has most of them.
+
+        Else whoever connects and says nothing would keep everyone out for a minute at a time. The newcomer's own netgroup
+        is counted with it, so that who floods only ever takes the place of his own.
+        """
+        groups: dict[str, int] = {newcomer: 1}
+        for session in self._handshaking.values():
+            groups[session.netgroup] = groups.get(session.netgroup, 0) + 1
+        most = max(groups.values())
+        for session in list(self._handshaking.values()):
+            if groups[session.netgroup] == most:
+                self._handshakes_shed.add(1)
+                session.abort("handshake-evicted", f"{self.limits.handshakes} handshakes were under way (limits.handshakes)")
+                self._handshake_over(session)
+                return
+
+    def _handshake_over(self, session: Session) -> None:
+        if session.handshaking:
+            session.handshaking = False
+            self._handshaking.pop(session.id, None)
+            self.gate.handshake_over()
+
+    def new_session(self, address: PeerAddress, slot: Slot, via: ITransport, peer_id: PeerId | None) -> Session | None:
+        """Make a session and keep it until it ends; None where the protocol failed to make a conversation for it."""
         self._next_id += 1
-        session = Session(self, SessionId(self._next_id), address, slot, via, peer_id)
+        try:
+            session = Session(self, SessionId(self._next_id), address, slot, via, peer_id)
+        except Exception:  # noqa: BLE001 - a protocol that fails to begin has no session, and takes no place
+            self.plugin_failed(f"protocol.{self.protocol_name}", "conversation", Failure())
+            return None
         self.sessions[session.id] = session
+        self._connected[address] = self._connected.get(address, 0) + 1
         return session
 
     def admit(self, session: Session, info: HandshakeInfo) -> Verdict:
@@ -387,7 +434,12 @@ class Network:
         if topology is None or session.slot is Slot.MANUAL:
             return Verdict(Action.ALLOW)
         allowed = self.slots().get(session.slot, 0)
-        used = sum(1 for s in self.sessions.values() if s.slot is session.slot and s is not session and s.handshake)
+        # Not those that are ending: who was refused must not hold a place for as long as it does not read why.
+        used = sum(
+            1
+            for s in self.sessions.values()
+            if s.slot is session.slot and s is not session and s.handshake and not s.closing
+        )
         if used < allowed:
             return Verdict(Action.ALLOW)
         view, newcomer = self.view(), session.snapshot()
@@ -401,8 +453,7 @@ class Network:
     def session_opened(self, session: Session) -> None:
         """The handshake is complete: links, scorers, the dialer and the log hear of it."""
         now = self.clock.seconds()
-        if session.inbound:
-            self.gate.handshake_over()
+        self._handshake_over(session)
         self._opened_total.add(1, session.slot.value)
         if not session.inbound:
             self.book.good(session.address)
@@ -425,20 +476,20 @@ class Network:
 
     def session_ended(self, session: Session) -> None:
         """The wire is gone: forget the session and say why it ended."""
-        self.sessions.pop(session.id, None)
+        if self.sessions.pop(session.id, None) is not None:
+            self._disconnected(session.address)
         self._address_budgets.pop(session.id, None)
-        was_open = session.counters.opened > 0.0
-        if session.inbound and not was_open:
-            self.gate.handshake_over()
+        was_open = session.was_open
+        self._handshake_over(session)
         for link in session.links:
             self.items.link_removed(link)
         self.items.forget(session)
         self.scheduler.forget(session.id)
         scores = self.standing.scores(session.id)
-        if was_open:
-            self.standing.closed(session.id)
-            if not session.inbound:
-                self.book.connected(session.address)
+        # Of one that never opened too: a scorer may have heard facts about it.
+        self.standing.closed(session.id)
+        if was_open and not session.inbound:
+            self.book.connected(session.address)
         if session.close_reason == "self-connection" and not session.inbound:
             self.book.exclude(session.address)
         self._closed_total.add(1, session.close_reason)
@@ -571,7 +622,12 @@ class Network:
 
     def connected_to(self, address: PeerAddress) -> bool:
         """Whether there is a session with that address (dialled, or inbound from its very port)."""
-        return any(session.address == address for session in self.sessions.values())
+        return address in self._connected
+
+    def _disconnected(self, address: PeerAddress) -> None:
+        count = self._connected.pop(address, 1) - 1
+        if count:
+            self._connected[address] = count
 
     def transport_for(self, address: PeerAddress) -> ITransport | None:
         """The first transport that dials such an address."""
@@ -683,11 +739,7 @@ class Network:
             for id in ids:
                 self.scheduler.failed(topic, id, session)
             return
-        try:
-            link.request(ids)
-        except Exception:  # noqa: BLE001 - a conversation that fails loses its session, not the scheduler
-            self.plugin_failed(f"protocol.{self.protocol_name}", "request", Failure())
-            held.abort("plugin-failed", "request")
+        link.request(ids)
 
     def request_timed_out(self, session: SessionId, topic: Topic, id: ItemId) -> None:
         """A request was not answered in time: a fact."""

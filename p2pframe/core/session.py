@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 _DONE = Failure(ConnectionDone())
 _BUDGET = 1
 _SENDING = 2
+_CHUNK = 65_536  # bytes given to the wire at once: it takes any length, and what it has we can't count or take back
 _EXCESS_BREAK = 5.0  # seconds within the budget that end an excess
 _UNPROVEN = TransportInfo()
 
@@ -75,6 +76,9 @@ class Session(Protocol):
         self.state = "connecting"
         self.closing = False
         self.writable = True
+        self.netgroup = netgroup(address)
+        self.handshaking = False
+        self.was_open = False
         self.protected = slot is Slot.MANUAL
         self.useful_count = 0
         self.close_reason = ""
@@ -87,7 +91,7 @@ class Session(Protocol):
         self._tap: Callable[[str, bytes], None] | None = None
         self._held = 0
         self._pending: bytearray | None = None
-        self._queue: deque[bytes] | None = None
+        self._queue: deque[bytes | memoryview] | None = None
         self.queued = 0
         self._deadline = self.now + network.limits.handshake_timeout
         self._excess_since = 0.0
@@ -106,16 +110,19 @@ class Session(Protocol):
     def connectionMade(self) -> None:
         """The wire is up: have the transport prove who is there before any byte passes."""
         assert self.transport is not None
+        if self.closing:
+            self.wire.abortConnection()
+            return
         self.wire.registerProducer(self, True)
         try:
             answer = self.via.prove(self.wire)
-        except HandshakeFailed as error:
-            self.abort("refused-by-transport", str(error))
+        except Exception:  # noqa: BLE001 - whatever a transport plugin raises ends its session, not the node
+            self._not_proved(Failure())
             return
         if isinstance(answer, Deferred):
             self._proving = answer
             answer.addCallbacks(self._proved, self._not_proved)
-            answer.addErrback(self._failed, "prove")
+            answer.addErrback(self._not_proved)
         else:
             self._proved(answer)
 
@@ -125,11 +132,11 @@ class Session(Protocol):
         self.now = counters.last_receive = self._seconds()
         counters.bytes_in += len(data)
         if self._tap is not None:
-            self._tap("in", data)
+            self._show("in", data)
+        if self.closing:
+            return
         if self._held or self.state == "connecting":
             self._hold(data)
-            return
-        if self.closing:
             return
         try:
             if self._upgrades:
@@ -164,6 +171,7 @@ class Session(Protocol):
 
     def announce_open(self) -> None:
         """The protocol's handshake is complete."""
+        self.was_open = True
         self.now = self.counters.opened = self._seconds()
 
     def begin_close(self) -> None:
@@ -174,7 +182,7 @@ class Session(Protocol):
             return
         if self._queue:
             for data in self._queue:
-                self.transport.write(data)
+                self.transport.write(bytes(data))
             self._forget_queue()
         self.wire.unregisterProducer()
         self.wire.loseConnection()
@@ -186,10 +194,12 @@ class Session(Protocol):
         self._forget_queue()
         self._pending = None
         self._guard(lambda: self._conversation.closed(self.close_reason), "closed")
-        self.network.session_ended(self)
-        self._links = None
-        if self.on_end is not None:
-            self.on_end(self.close_reason, self.close_evidence)
+        try:
+            self.network.session_ended(self)
+        finally:
+            self._links = None
+            if self.on_end is not None:
+                self.on_end(self.close_reason, self.close_evidence)
 
     # --- what a conversation calls ---
 
@@ -199,10 +209,11 @@ class Session(Protocol):
         counters.received += 1
         messages = counters.messages_in
         messages[kind] = messages.get(kind, 0) + 1
-        if self._budget.charge(length, self.now):
-            return True
-        self._over_budget()
-        return False
+        if not self._budget.charge(length, self.now):
+            self._over_budget()
+            return False
+        # Who does not read what it is sent is not answered further, in the middle of a read too.
+        return not self._held
 
     def write(self, data: bytes) -> None:
         """See `ISession.write`."""
@@ -211,10 +222,15 @@ class Session(Protocol):
         counters = self.counters
         counters.bytes_out += len(data)
         if self._tap is not None:
-            self._tap("out", data)
-        for upgrade in reversed(self._upgrades):
-            data = upgrade.send(data)
-        if self.writable:
+            self._show("out", data)
+        if self._upgrades:
+            try:
+                for upgrade in reversed(self._upgrades):
+                    data = upgrade.send(data)
+            except Exception:  # noqa: BLE001 - the caller is a relay policy's timer or another session: it is not to blame
+                self._failed(Failure(), "send", "upgrade")
+                return
+        if self.writable and len(data) <= _CHUNK:
             counters.last_send = self.now
             self.transport.write(data)
         else:
@@ -240,11 +256,11 @@ class Session(Protocol):
 
     def opened(self, topics: Sequence[Topic]) -> None:
         """See `ISession.opened`."""
-        if self.state != "handshaking":
+        if self.state != "handshaking" or self.closing:
             return
         self._life.opened()
         verbs = self.network.protocol.verbs
-        group = netgroup(self.address)
+        group = self.netgroup
         rules = self.network.protocol.topics
         self._links = {
             topic: Link(self, self._conversation, topic, group, verbs, rules[topic].urgent) for topic in topics
@@ -262,7 +278,7 @@ class Session(Protocol):
 
     def found(self, addresses: Iterable[FoundAddress]) -> int:
         """See `ISession.found`."""
-        return self.network.take_addresses(self, addresses)
+        return 0 if self.state == "closed" else self.network.take_addresses(self, addresses)
 
     def fact(self, fact: Fact) -> None:
         """See `ISession.fact`."""
@@ -290,6 +306,8 @@ class Session(Protocol):
         if not self.close_reason:
             self.close_reason, self.close_evidence = reason, evidence
         self.closing = True
+        self._forget_queue()
+        self._pending = None
         if self.transport is None:
             self._life.lost()
         else:
@@ -304,6 +322,8 @@ class Session(Protocol):
         self.now = now
         limits = self.network.limits
         if self.state == "open":
+            if self.closing:
+                return  # aborted: the wire is about to say so
             if now - max(self.counters.last_receive, self.counters.opened) > limits.idle_timeout:
                 self.close("idle", f"nothing received for {limits.idle_timeout:g} s")
             elif not self.writable and now - self._blocked_since > limits.idle_timeout:
@@ -325,7 +345,7 @@ class Session(Protocol):
             id=self.id,
             network=self.network.name,
             address=self.address,
-            netgroup=netgroup(self.address),
+            netgroup=self.netgroup,
             slot=self.slot,
             state=self.state,
             transport=self.via.name,
@@ -371,16 +391,10 @@ class Session(Protocol):
         """The wire takes more: empty the queue, then let others go on."""
         self.now = self.counters.last_send = self._seconds()
         self.writable = True
-        queue = self._queue
-        while queue and self.writable and self.transport is not None:
-            data = queue.popleft()
-            self.queued -= len(data)
-            self.network.queued -= len(data)
-            self.transport.write(data)
+        self._pump()
         if not self.writable:
             self._blocked_since = self.now
             return
-        self._queue = None
         if self._held & _SENDING:
             self._release(_SENDING)
         if self.writable and not self.closing and self.state == "open":
@@ -390,30 +404,63 @@ class Session(Protocol):
         """The wire is gone; `connectionLost` says so too."""
         self._forget_queue()
 
+    def _pump(self) -> None:
+        """Give the wire what is queued, a chunk at a time, until it has enough: what it was given is out of our count."""
+        queue = self._queue
+        while queue and self.writable and self.transport is not None:
+            data = queue[0]
+            if len(data) > _CHUNK:
+                queue[0] = memoryview(data)[_CHUNK:]
+                data = data[:_CHUNK]
+            else:
+                queue.popleft()
+            self.queued -= len(data)
+            self.network.queued -= len(data)
+            self.transport.write(bytes(data))
+        if not queue:
+            self._queue = None
+
     # --- inside ---
+
+    def failed(self, where: str) -> None:
+        """The conversation raised in a call of core's: to be called where that exception is handled. The session ends."""
+        self._failed(Failure(), where)
+
+    def _show(self, way: str, data: bytes) -> None:
+        """Show bytes to the tap; one that raises is taken off."""
+        try:
+            if self._tap is not None:
+                self._tap(way, data)
+        except Exception:  # noqa: BLE001 - who looks on must not change what happens
+            self._tap = None
+            self.network.plugin_failed("tap", way, Failure())
 
     def _proved(self, info: TransportInfo) -> None:
         self._proving = None
         self.info = info
         if self.closing:
             return
-        for upgrade in self.network.upgrades:
-            self._upgrades.append(upgrade.begin(self.address, self.inbound, self.expected_peer))
-        if not self._upgrades:
+        if not self.network.upgrades:
             self._life.proved()
             return
         self.state = "upgrading"
-        self._guard(lambda: self._start_upgrade(0), "upgrade")
+        # Before an upgrade may be ready: what came early is for it to read, never for the conversation.
         early, self._pending = self._pending, None
+        self._guard(self._begin_upgrades, "upgrade", "upgrade")
         if early and not self.closing:
-            self._guard(lambda: self._receive_upgraded(bytes(early)), "upgrade")
+            self._guard(lambda: self._receive_upgraded(bytes(early)), "upgrade", "upgrade")
+
+    def _begin_upgrades(self) -> None:
+        for upgrade in self.network.upgrades:
+            self._upgrades.append(upgrade.begin(self.address, self.inbound, self.expected_peer))
+        self._start_upgrade(0)
 
     def _not_proved(self, failure: Failure) -> None:
         self._proving = None
         if self.state == "closed":
             return
         if failure.check(HandshakeFailed) is None:
-            self._failed(failure, "prove")
+            self._failed(failure, "prove", f"transport.{self.via.name}")
         else:
             self.abort("refused-by-transport", failure.getErrorMessage())
 
@@ -458,10 +505,8 @@ class Session(Protocol):
             data = out.received
             if not data or self.closing:
                 return
-        if self._held:
-            self._hold(data)
-        else:
-            self._conversation.receive(data)
+        # Even where reading has been paused meanwhile: `_pending` is for what has yet to pass the upgrades.
+        self._conversation.receive(data)
 
     def _hold(self, data: bytes) -> None:
         """Keep what arrived while reading was already paused (a TLS record, the kernel's last read)."""
@@ -522,6 +567,9 @@ class Session(Protocol):
         self._queue.append(data)
         self.queued += len(data)
         self.network.queued += len(data)
+        if self.writable:
+            self.counters.last_send = self.now
+            self._pump()
         limits = self.network.limits
         if self.queued > limits.send_buffer_max:
             self.abort("does-not-read", f"over {limits.send_buffer_max} unsent bytes")
@@ -535,20 +583,22 @@ class Session(Protocol):
         self.queued = 0
         self._queue = None
 
-    def _guard(self, call: Callable[[], object], where: str) -> None:
+    def _guard(self, call: Callable[[], object], where: str, label: str = "") -> None:
         try:
             call()
         except UnreadableStream as error:
             self._unreadable(error)
+        except HandshakeFailed as error:
+            self.abort("refused-by-upgrade", str(error))
         except Exception:  # noqa: BLE001 - whatever a protocol plugin raises ends its session, not the node
-            self._failed(Failure(), where)
+            self._failed(Failure(), where, label)
 
     def _unreadable(self, error: UnreadableStream) -> None:
         self.network.observe(self, Fact("unreadable", evidence=str(error), proven=self.state == "open"))
         self.close(error.reason, str(error))
 
-    def _failed(self, failure: Failure, where: str) -> None:
-        self.network.plugin_failed(f"protocol.{self.network.protocol_name}", where, failure)
+    def _failed(self, failure: Failure, where: str, label: str = "") -> None:
+        self.network.plugin_failed(label or f"protocol.{self.network.protocol_name}", where, failure)
         if self.state != "closed":
             self.abort("plugin-failed", failure.getErrorMessage())
 
