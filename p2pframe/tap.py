@@ -118,6 +118,9 @@ class NodeService(Service):
         super().startService()  # type: ignore[no-untyped-call]
         # twistd would tell its waiting parent that all is well as soon as this returns; we do when it is so.
         self._status_pipe: int | None = self.parent_options.pop("statusPipe", None)
+        # Until the reactor runs and has a handler of its own, which replaces this one. The waiting parent holds the pipe's
+        # other end open itself, so a daemon that died without a word would leave it waiting for good.
+        signal.signal(signal.SIGTERM, self._interrupted)
         node = Node(self.spec, cast("IHostReactor", reactor))
         try:
             if self._log_file is not None and self._log_file.parent != self.spec.node.data_dir:
@@ -145,6 +148,12 @@ class NodeService(Service):
         assert self.node is not None
         self.starting = self.node.start()
         self.starting.addCallbacks(self._started, self._not_started)
+
+    def _interrupted(self, number: int, _: object) -> None:
+        self.failed = "stopped before it had started"
+        self._tell_parent()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
     def _open_log(self) -> None:
         assert self._log_file is not None
