@@ -134,3 +134,22 @@ def test_nodes_learn_of_each_other_by_gossip_and_dial_into_outbound_slots(bitcoi
     bitcoins.net.run_until(
         lambda: all(any(s.slot is Slot.OUTBOUND for s in open_sessions(node)) for node in nodes[1:]), limit=600.0, step=0.1
     )
+
+
+def test_what_a_reorganisation_unmines_is_in_the_pool_again_and_what_it_mines_is_not(bitcoins):
+    alice = bitcoins.start(ALICE)
+    carol = bitcoins.start(CAROL)
+    (base,) = bitcoins.mine(alice)
+    raw = bitcoins.wait(protocol(alice).block(base))
+    bitcoins.wait(protocol(carol).submit_block(raw))
+    lost, taken = transaction(5), transaction(6)
+    bitcoins.wait(protocol(alice).submit_transaction(lost.raw))
+    bitcoins.wait(protocol(alice).submit_transaction(taken.raw))
+    bitcoins.mine(alice, transactions=[lost])
+    assert {item.id for item in protocol(alice).pool} == {taken.wtxid}
+    bitcoins.mine(carol, 1, tag=b"\x00c", transactions=[taken])
+    bitcoins.mine(carol, 2, tag=b"\x00c")
+    bitcoins.wait(carol.control.connect("bitcoin", PeerAddress(ALICE, 18444)))
+    bitcoins.net.run_until(lambda: height(alice) == 4)
+    bitcoins.net.run(0.1)
+    assert {item.id for item in protocol(alice).pool} == {lost.wtxid}

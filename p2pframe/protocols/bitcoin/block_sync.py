@@ -71,7 +71,11 @@ class BlockValidator:
 
 
 class BlockSync:
-    """Of one network. `joined` is called with the blocks that came to stand on the joined chain, in order, each with its peer."""
+    """Of one network.
+
+    `tip_changed` is called with the blocks that the joined chain has lost (newest first) and gained (oldest first), as
+    hashes, and what gives a block's body where it is still at hand.
+    """
 
     def __init__(
         self,
@@ -81,7 +85,7 @@ class BlockSync:
         store: BlockStore,
         items: IItems,
         scheduler: IScheduler,
-        tip_changed: Callable[[], None],
+        tip_changed: Callable[[Sequence[bytes], Sequence[bytes], Callable[[bytes], Block | None]], None],
     ) -> None:
         self._config = config
         self._context = context
@@ -188,12 +192,20 @@ class BlockSync:
         self._joined_gauge.set(height)
         fork = index.fork_of(before, tip)
         joined = index.hashes_between(index.height_of(fork) + 1, height - index.height_of(fork))
-        self._tip_changed()
+        left: list[bytes] = []
+        while before != fork:
+            left.append(before)
+            before = index.parent_of(before)
+        self._tip_changed(left, joined, self._at_hand)
         if index.height - height < NEWS:
             for hash in joined[-NEWS:]:
                 fresh = self._fresh.pop(hash, None)
                 if fresh is not None:
                     self._items.spread(fresh[0], fresh[1] if fresh[1] is not None and not fresh[1].closing else None)
+
+    def _at_hand(self, hash: bytes) -> Block | None:
+        fresh = self._fresh.get(hash)
+        return fresh[0].body if fresh is not None and isinstance(fresh[0].body, Block) else None
 
     def submit(self, block: Block) -> Deferred[Validation]:
         """A block of our own."""

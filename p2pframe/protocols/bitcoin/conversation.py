@@ -215,6 +215,8 @@ class Conversation:
 
     def tell_addresses(self, entries: Sequence[NetworkAddress]) -> None:
         """Send addresses, in the form that was agreed on."""
+        if not self.addrv2:
+            entries = [entry for entry in entries if len(entry.address) in (4, 16)]
         if entries and not self.session.closing:
             self.say("addrv2", encode_addrv2(entries)) if self.addrv2 else self.say("addr", encode_addr(entries))
 

@@ -6,7 +6,7 @@ in `gossip`, what is said in `conversation`. This file starts, stops and wires.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail
@@ -53,6 +53,7 @@ from p2pframe.protocols.bitcoin.header_sync import HeaderSync
 from p2pframe.protocols.bitcoin.headers import HeaderError, median_time, next_bits
 from p2pframe.protocols.bitcoin.messages import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS, Version
 from p2pframe.protocols.bitcoin.pool import TX, TransactionPool
+from p2pframe.protocols.bitcoin.pool_follower import PoolFollower
 from p2pframe.protocols.bitcoin.progress import Progress
 from p2pframe.protocols.bitcoin.routable import bad_port, routable
 
@@ -92,7 +93,8 @@ class BitcoinProtocol(Service):
         self.book = context.service(IAddressBook)
         self.index = HeaderIndex(self.chain, config.headers)
         self.blocks = BlockStore(config, context, self.index)
-        self.pool = TransactionPool(config, context)
+        self.pool = TransactionPool(config, context, evicted=self._left_pool)
+        self.follower = PoolFollower(context, self.blocks, self.pool, self._left_pool)
         self.gossip = AddressGossip(config, context, self.book, self.chain.public)
         self.nonces: dict[int, Conversation] = {}
         metrics = context.metrics
@@ -381,8 +383,12 @@ class BitcoinProtocol(Service):
             self.block_sync.join()
         self.block_sync.schedule()
 
-    def _tip_changed(self) -> None:
+    def _tip_changed(
+        self, disconnected: Sequence[bytes], connected: Sequence[bytes], at_hand: Callable[[bytes], Block | None]
+    ) -> None:
         tip = self.tip()
+        if not self.syncing or len(self.pool):
+            self.follower.changed(disconnected, connected, at_hand)
         self._tip_at = self.context.reactor.seconds()
         self.progress.tip(tip)
         for callback in tuple(self._on_tip):
@@ -390,12 +396,9 @@ class BitcoinProtocol(Service):
                 callback(tip)
             except Exception:  # noqa: BLE001 - an application's fault is not the chain's
                 self.context.log.failure("a callback for the tip failed")
-        if len(self.pool):
-            self.blocks.get(ItemId(tip.hash)).addCallbacks(self._mined, self._unread)
 
-    def _mined(self, item: Item | None) -> None:
-        if item is not None and isinstance(item.body, bytes):
-            self.items.withdraw(TX, self.pool.mined(parse_block(item.body)))
+    def _left_pool(self, ids: Iterable[ItemId]) -> None:
+        self.items.withdraw(TX, ids)
 
     def _unread(self, failure: Failure) -> None:
         self.context.log.error("the new tip could not be read: {error}", error=failure.getErrorMessage())
@@ -414,7 +417,7 @@ class BitcoinProtocol(Service):
         self.progress.tick(now)
         if now - self._expired_at > 60.0:
             self._expired_at = now
-            self.items.withdraw(TX, self.pool.expire(now))
+            self._left_pool(self.pool.expire(now))
 
     def _timer_failed(self, failure: Failure) -> None:
         self.context.log.failure("the protocol's timer failed; it goes on", failure=failure)
