@@ -45,6 +45,7 @@ _WORDS: Mapping[str, Plain] = {
 _TAG = "tag:yaml.org,2002:"
 _TYPES: Mapping[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "null": (type(None),)}
 _ENV = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}|\$\{")
+_UNUSABLE = re.compile("[\0\ud800-\udfff]")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
@@ -297,6 +298,10 @@ class _Reader:
         if tag == "!include":
             return self.include(event, place, path)
         text, from_env, broken = self.expand(event.value, place, path)
+        if _UNUSABLE.search(text):
+            # Escapes ("\\0") and the environment can hold what no file name and no other program takes.
+            self.problems.add(place, path, "holds a NUL or half of a character, which nothing can use")
+            text, broken = "", True
         tree = Scalar(place, self.folder, text, text, self.secret or from_env, from_env, broken)
         kind = tag.removeprefix(_TAG) if tag and tag.startswith(_TAG) else ""
         if tag not in (None, "!") and kind not in ("str", *_TYPES):

@@ -218,10 +218,14 @@ def test_a_daemon_stopped_before_it_has_started_is_a_failed_start(place):
     process = subprocess.Popen(
         place.command(), cwd=place.path, env=place.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    until(lambda: (place.path / "data" / "lock").exists() and (place.path / "data" / "lock").read_text().strip())
-    until(place.listens)
-    end(place.daemon_pid())
-    out, err = process.communicate(timeout=DEADLINE)
+    try:
+        until(lambda: (place.path / "data" / "lock").exists() and (place.path / "data" / "lock").read_text().strip())
+        until(place.listens)
+        end(place.daemon_pid())
+        out, err = process.communicate(timeout=DEADLINE)
+    finally:
+        process.kill()
+        process.communicate()
     assert process.returncode == 1
     assert "stopped before it had started" in err
     assert "Traceback" not in out + err

@@ -107,6 +107,8 @@ def test_the_data_is_what_pyyaml_reads_where_the_versions_agree(tmp_path):
         ("a: !include nope.yaml\n", "1:4: a: can't read nope.yaml: No such file or directory"),
         ("a: !include .\n", "1:4: a: can't read : it is not a file"),
         ("a: !include ''\n", "1:4: a: !include needs the name of a file"),
+        ('a: "x\\0"\n', "1:4: a: holds a NUL or half of a character, which nothing can use"),
+        ('a: "\\ud800"\n', "1:4: a: holds a NUL or half of a character, which nothing can use"),
         ("a: !include node.yaml\n", "1:4: a: !include goes in a circle: node.yaml is being read already"),
     ],
 )
