@@ -1,0 +1,39 @@
+"""`python -m benchmarks [NAME...]`: runs the benchmarks named, or all, and prints figures, ratios and what was missed.
+
+The exit status is 1 where a target was missed, 2 for a name that there is not.
+"""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import sys
+
+from benchmarks.figures import Row, table
+
+NAMES = ("messages", "inventory", "hop", "headers", "blocks", "sessions", "startup")
+
+
+def main(names: list[str]) -> int:
+    """Run them."""
+    wrong = [name for name in names if name not in NAMES]
+    if wrong:
+        print(f"error: no benchmark {', '.join(wrong)}; there are {', '.join(NAMES)}", file=sys.stderr)
+        return 2
+    rows: list[Row] = []
+    for name in names or NAMES:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        found: list[Row] = importlib.import_module(f"benchmarks.{name}").run()
+        for row in found:
+            print("  " + " ".join(cell for cell in row.text() if cell), file=sys.stderr, flush=True)
+        rows += found
+    print(f"Python {platform.python_version()} on {platform.system()} {platform.machine()}\n")
+    print(table(rows))
+    missed = [row.what for row in rows if row.met is False]
+    if missed:
+        print(f"\nmissed: {'; '.join(missed)}")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
