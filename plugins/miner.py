@@ -148,7 +148,7 @@ class Miner:
         self._blocks.add(1, validation.outcome.value)
         if validation.outcome is Outcome.ACCEPT:
             self.mined += 1
-            self.context.log.info(
+            self.context.log.debug(
                 "mined block {height} with {count} transactions: {hash}",
                 height=height, count=transactions, hash=hash_hex(hash256(raw[:80])),
             )  # fmt: skip

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from twisted.internet.defer import Deferred
@@ -246,6 +247,12 @@ class Session(Protocol):
         """See `ISession.identified`."""
         if self.closing:
             return False
+        # What was proved counts for more than what the handshake claims; a protocol need not repeat it.
+        info = replace(
+            info,
+            peer_id=self.info.peer_id or info.peer_id,
+            certificate=self.info.certificate or info.certificate,
+        )
         self.handshake = info
         verdict = self.network.admit(self, info)
         if verdict:
