@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, DeferredLock, fail
 from zope.interface import implementer
 
 from p2pframe.config import diff, load
@@ -68,6 +68,7 @@ class Control:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._changing = DeferredLock()
 
     def connect(self, network: str, address: PeerAddress) -> Deferred[SessionId]:
         """See `INodeControl.connect`."""
@@ -125,7 +126,8 @@ class Control:
             new = load(Path(path))
             return await apply(self._node, new, diff(self._node.spec, new))
 
-        return Deferred.fromCoroutine(run())
+        # One after another: two at once would take the same network down twice.
+        return self._changing.run(lambda: Deferred.fromCoroutine(run()))
 
     def _network(self, name: str) -> Network | None:
         return self._node.networks.get(name)

@@ -71,6 +71,8 @@ class Node:
         self._started: list[tuple[str, Any]] = []
         self._binding: list[Deferred[None]] = []
         self._loops: list[LoopingCall] = []
+        self._starting: Deferred[None] | None = None
+        self._stopping = False
         self.view = View(self)
         self.control = Control(self)
         self.builder.offer("", INodeView, self.view)
@@ -120,7 +122,8 @@ class Node:
 
     def start(self) -> Deferred[None]:
         """Open everything. Fails with `StartError`, which says what to do; `stop` is to be called then too."""
-        return Deferred.fromCoroutine(self._start())
+        self._starting = Deferred.fromCoroutine(self._start())
+        return self._starting
 
     async def _start(self) -> None:
         assert self.storage is not None
@@ -129,18 +132,29 @@ class Node:
         self._binding = []
         await self._do("storage", self.storage.start)
         await self.bans.load(self.namespace("", "core.bans"))
-        for place in self.builder.built:
+        for place in tuple(self.builder.built):
+            self._go_on()
             await self._start_service(place)
-        for network in self.networks.values():
+        for network in tuple(self.networks.values()):
+            self._go_on()
             await network.open()
-        for place in self.builder.built:
+        for place in tuple(self.builder.built):
             if IApplication.providedBy(place.instance):
-                await self._do(place.label, place.instance.start)
-                self._started.append((place.label, place.instance))
+                self._go_on()
+                await self._start_application(place)
+        self._go_on()
         self.watchdog.start()
         self._every(_SWEEP, self._sweep)
         self._every(_SAVE_BOOK, self._save_books)
         self.log.info("node started: {networks}", networks=", ".join(self.networks))
+
+    def _go_on(self) -> None:
+        if self._stopping:
+            raise StartError("the node was stopped while it was being started")
+
+    async def _start_application(self, place: Place) -> None:
+        await self._do(place.label, place.instance.start)
+        self._started.append((place.label, place.instance))
 
     async def _start_service(self, place: Place) -> None:
         if place.choice.spec.kind != "storage" and IService.providedBy(place.instance):
@@ -162,6 +176,18 @@ class Node:
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        self._stopping = True
+        starting = self._starting
+        if starting is not None and not starting.called:
+            # What is half open can't be closed: the step under way ends first, and the start ends with it.
+            over: Deferred[None] = Deferred()
+
+            def ended(result: object) -> object:
+                over.callback(None)
+                return result
+
+            starting.addBoth(ended)
+            await self._quietly("the start", lambda: over, self.spec.node.stop_timeout)
         for loop in self._loops:
             if loop.running:
                 loop.stop()
@@ -171,7 +197,7 @@ class Node:
         started, self._started = self._started, []
         for label, instance in reversed([s for s in started if IApplication.providedBy(s[1])]):
             await self._quietly(label, instance.stop, limit)
-        for name, network in self.networks.items():
+        for name, network in tuple(self.networks.items()):
             await self._quietly(name, network.stop, limit)
         for label, instance in reversed([s for s in started if not IApplication.providedBy(s[1])]):
             await self._quietly(label, instance.stopService, limit)
@@ -278,20 +304,32 @@ class Node:
     async def restart_network(self, spec: NetworkSpec) -> None:
         """Take one network down, if it is up, and up again with a new config.
 
-        Applications are stopped meanwhile, as they hold its parts.
+        Applications are stopped meanwhile, as they hold its parts. Raises what kept it from coming up; nothing of it is
+        left then, and the applications run again.
         """
+        self._go_on()
         await self._stop_applications()
-        await self._take_down(spec.name)
+        try:
+            await self._take_down(spec.name)
+            try:
+                await self._bring_up(spec)
+            except BaseException:
+                await self._take_down(spec.name)
+                raise
+        finally:
+            await self._start_applications()
+
+    async def _bring_up(self, spec: NetworkSpec) -> None:
         self._place_network(spec)
-        network = self._build_network(spec)
+        network = self.networks[spec.name] = self._build_network(spec)
         for binding in network.listen():
             await binding
         for place in self.builder.places_of(spec.name):
             if place.instance is not None:
+                self._go_on()
                 await self._start_service(place)
-        self.networks[spec.name] = network
+        self._go_on()
         await network.open()
-        await self._start_applications()
 
     async def remove_network(self, name: str) -> None:
         """Take one network down for good."""
@@ -306,10 +344,9 @@ class Node:
 
     async def _take_down(self, name: str) -> None:
         network = self.networks.pop(name, None)
-        if network is None:
-            return
         limit = self.spec.node.stop_timeout
-        await self._quietly(name, network.stop, limit)
+        if network is not None:
+            await self._quietly(name, network.stop, limit)
         mine = {id(place.instance) for place in self.builder.places_of(name)}
         for label, instance in reversed([s for s in self._started if id(s[1]) in mine]):
             await self._quietly(label, instance.stopService, limit)
@@ -327,8 +364,8 @@ class Node:
         places = [self.builder.place(choice, "") for choice in self.spec.applications]
         self.applications = [self.builder.build(place) for place in places]
         for place in places:
-            await self._do(place.label, place.instance.start)
-            self._started.append((place.label, place.instance))
+            if not self._stopping:
+                await self._start_application(place)
 
     # --- inside ---
 

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from p2pframe.interfaces import Metrics
 
 log = Logger()
+_SHORTEST = 0.05
 
 
 class Watchdog:
@@ -45,10 +46,15 @@ class Watchdog:
         interval = self._limit() / 2
 
         def beat() -> None:
+            nonlocal interval
             self._beats += 1
             now = clock.seconds()
             self._lag.set(max(0.0, now - self._last - interval))
             self._last = now
+            # The limit is a live value, and whoever watches looks as often as it says now.
+            interval = max(self._limit(), _SHORTEST) / 2
+            if self._loop is not None:
+                self._loop.interval = interval
 
         self._loop = LoopingCall(beat)
         self._loop.clock = clock
@@ -68,7 +74,11 @@ class Watchdog:
     def _watch(self) -> None:
         seen = -1
         told = False
-        while not self._stop.wait(max(self._limit(), 0.05)):
+        limit = self._limit()
+        while not self._stop.wait(max(limit, _SHORTEST)):
+            before, limit = limit, self._limit()
+            if limit <= 0 or limit != before:
+                continue  # switched off, or the beats still come as the limit before said
             beats = self._beats
             if beats != seen:
                 seen, told = beats, False
