@@ -441,6 +441,10 @@ class Scheduler:
         for item in [item for item in peer.flying.values() if item.deadline <= due]:
             late.append((peer.session, peer.topic.name, item.id))
             peer.ids[item.id] = NEVER
+            # It may wait here still, having been asked for past the queue: it would be asked of the same peer again.
+            peer.waiting.pop(item.id, None)
+            if peer.rush is not None:
+                peer.rush.pop(item.id, None)
             self._land(peer, item)
             self._idle.append(item)
         soonest = min((item.deadline for item in peer.flying.values()), default=NEVER)

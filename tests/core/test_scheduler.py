@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
@@ -480,5 +480,6 @@ def play(steps: list[tuple]) -> list[tuple]:
 
 @settings(max_examples=150)
 @given(st.lists(STEP, max_size=40))
+@example([("offer", 0, [0], False), ("offer", 1, [2, 3], False), ("done", 0), ("offer", 1, [0, 1], False), ("want", [], 1, True)])
 def test_one_in_flight_an_item_and_every_candidate_asked_until_it_is_done(steps) -> None:
     assert play(steps) == play(steps), "the same calls give the same requests"
