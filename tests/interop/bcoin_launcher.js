@@ -1,7 +1,7 @@
 // A bcoin node on regtest for tests: on loopback, in memory, with the peers that it is given and no others. It looks up no
 // names, asks no gateway, and dials nobody of its own accord.
 //
-//   node bcoin_launcher.js '{"modules": DIR, "port": N, "http": N, "key": STRING, "only": ["127.0.0.1:N"], "prefix": DIR}'
+//   node bcoin_launcher.js '{"modules": DIR, "port": N, "http": N, "key": STRING, "only": ["127.0.0.1:N"], "prefix": DIR, "flush": MS}'
 //
 // Says `READY {"address": ..., "witness": ...}` on stdout once it answers RPC. The addresses pay to a script that anyone can
 // spend (P2SH and P2WSH of OP_1), so that tests can spend what is mined without holding keys.
@@ -15,9 +15,14 @@ const settings = JSON.parse(process.argv[2]);
 const bcoin = path.join(settings.modules, 'bcoin', 'lib');
 const FullNode = require(path.join(bcoin, 'node', 'fullnode'));
 const Pool = require(path.join(bcoin, 'net', 'pool'));
+const Peer = require(path.join(bcoin, 'net', 'peer'));
 const Address = require(path.join(bcoin, 'primitives', 'address'));
 const Script = require(path.join(bcoin, 'script', 'script'));
 const opcodes = require(path.join(bcoin, 'script', 'common')).opcodes;
+
+// How often a peer is told of transactions: 5 s, unless the test is not about waiting.
+if (settings.flush)
+  Peer.INV_INTERVAL = settings.flush;
 
 // Both would ask the network who and where we are.
 Pool.prototype.discoverExternal = async function() {};

@@ -37,7 +37,7 @@ def bcoin(processes: ExitStack, tmp_path: Path) -> MakeBcoin:
     """`bcoin(name, only)`: a bcoin node that is not started yet and knows only these addresses."""
     node_modules()
 
-    def make(name: str, only: Sequence[str] = ()) -> Bcoin:
-        return processes.enter_context(Bcoin(name, tmp_path, only))
+    def make(name: str, only: Sequence[str] = (), **options: int) -> Bcoin:
+        return processes.enter_context(Bcoin(name, tmp_path, only, **options))
 
     return make

@@ -193,8 +193,10 @@ class RPCError(Exception):
 class Bcoin(RunningProcess):
     """A bcoin node that knows `only` these peers. Its chain is in memory: a restart begins at genesis."""
 
-    def __init__(self, name: str, folder: Path, only: Sequence[str] = ()) -> None:
+    def __init__(self, name: str, folder: Path, only: Sequence[str] = (), flush: int = 200) -> None:
+        """`flush`: how often, in ms, it tells a peer of transactions; 0 leaves it at bcoin's own 5 s."""
         super().__init__(name, folder)
+        self.flush = flush
         self.only = list(only)
         self.port = free_port()
         self.http = free_port()
@@ -206,7 +208,7 @@ class Bcoin(RunningProcess):
         """Run it until it answers."""
         settings = {
             "modules": str(node_modules()), "port": self.port, "http": self.http, "key": self.key, "only": self.only,
-            "prefix": str(self.folder / f"{self.name}-data"),
+            "prefix": str(self.folder / f"{self.name}-data"), "flush": self.flush,
         }  # fmt: skip
         self.spawn(["node", str(LAUNCHER), json.dumps(settings)])
         line = self.wait_for("READY ")

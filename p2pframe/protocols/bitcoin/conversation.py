@@ -18,6 +18,7 @@ from p2pframe.protocols.bitcoin.addresses import NetworkAddress, decode_addr, de
 from p2pframe.protocols.bitcoin.block import Block, parse_block
 from p2pframe.protocols.bitcoin.block_store import TOPIC as BLOCK
 from p2pframe.protocols.bitcoin.frame import command_table
+from p2pframe.protocols.bitcoin.header import header_hash
 from p2pframe.protocols.bitcoin.header_intake import HeaderIntake
 from p2pframe.protocols.bitcoin.inventory import (
     MSG_BLOCK,
@@ -363,6 +364,10 @@ class Conversation:
         protocol = self.protocol
         if protocol.serves and protocol.index.has_minimum_work:
             headers = protocol.index.headers_after(locator.hashes, locator.stop)
+            if headers:
+                # Only as far as our blocks go: whoever is shown a header may ask us for its block, and we could but be silent.
+                first = protocol.index.height_of(header_hash(headers[0]))
+                del headers[max(0, protocol.tip().height + 1 - first) :]
             self.say("headers", encode_headers(headers))
 
     def on_getblocks(self, payload: bytes) -> None:
