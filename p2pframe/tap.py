@@ -91,6 +91,8 @@ class NodeService(Service):
         """A stream, or nothing yet where it will be a file: files are opened as the user who runs."""
         given = self.parent_options.get("logfile")
         stream = self.parent_options.get("logFile")
+        if self.parent_options.get("syslog"):
+            return Output(sys.stdout)  # not used: the observer is twistd's
         if given and given != "-":
             self._log_file = Path(given)
         elif stream is not None and stream is not sys.stdout:
@@ -242,7 +244,7 @@ class NodeService(Service):
         pipe, self._status_pipe = self._status_pipe, None
         stderr, self._stderr = self._stderr, None
         if self.failed:
-            if self.node_log.output.is_file or self._log_file is not None:
+            if self._log_file is not None or self.parent_options.get("syslog"):
                 self.log.critical("{text}", text=self.failed)
             os.write(2 if stderr is None else stderr, (self.failed + "\n").encode("utf-8", "replace"))
         if stderr is not None:
