@@ -77,6 +77,7 @@ class Limits(PluginConfig):
     discovery_addresses: int = live(1_000, ge=1, description="Addresses taken from one look of a discovery plugin.")
     wanted_items: int = Field(default=50_000, ge=1000, description="Items of one topic that are wanted of peers at once.")
     validations: int = live(256, ge=1, description="Items whose validation may be under way at once.")
+    validation_timeout: Duration = live(60.0, gt=0, description="A validation that has not ended by then is given up.")
     waiting_items: int = live(100, ge=1, description="Items kept while what they wait for is fetched.")
     rejected_items: int = live(50_000, ge=100, description="Rejected ids remembered.")
     spreads: int = live(1_000, ge=1, description="Items whose spread is measured, the latest.")

@@ -10,7 +10,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -67,7 +68,7 @@ class Items:
 
     def __init__(
         self,
-        clock_seconds: Callable[[], float],
+        clock: IReactorTime,
         unix_time: Callable[[], float],
         topics: Mapping[Topic, TopicRules],
         scheduler: Scheduler,
@@ -75,7 +76,8 @@ class Items:
         metrics: Metrics,
         failed: Failed,
     ) -> None:
-        self._seconds = clock_seconds
+        self._seconds: Callable[[], float] = clock.seconds
+        self._call_later = clock.callLater
         self._unix_time = unix_time
         self._topics = topics
         self._scheduler = scheduler
@@ -126,15 +128,15 @@ class Items:
     def delivered(self, session: ISession, item: Item, requested: bool = True) -> None:
         """See `IItems.delivered`."""
         topic = item.topic
-        for id in (item.id, *item.aliases):
-            self._scheduler.done(topic, id)
         link = session.link(topic)
         if link is not None and self._relay is not None:
             self._call_relay("announced", lambda relay: relay.announced(link, (item.id,)))
+        outcomes: list[Validation] = []
         if self.known(topic, item.id):
             self._outcomes.add(1, topic, "known")
-            return
-        self._judge(item, session)
+        else:
+            self._judge(item, session).addCallback(outcomes.append)
+        self._settle(item, session, outcomes[0] if outcomes else None)
 
     def not_found(self, session: ISession, topic: Topic, ids: Sequence[ItemId]) -> None:
         """See `IItems.not_found`."""
@@ -215,6 +217,26 @@ class Items:
 
     # --- inside ---
 
+    def _settle(self, item: Item, session: ISession, result: Validation | None) -> None:
+        """Tell the scheduler of a delivery. `result` is None where it is known, or being judged still.
+
+        What turned out bad was not what was asked for where a peer can make it up without a change of the id: the body of
+        another block under a good header, another witness under a transaction's id. Then the next candidate is asked, or
+        anyone could have an item given up by answering first.
+        """
+        topic = item.topic
+        forged = result is not None and result.outcome is Outcome.IGNORE and result.fact is not None
+        if forged:
+            self._scheduler.failed(topic, item.id, session.id)
+        else:
+            self._scheduler.done(topic, item.id)
+        rejected = forged or (result is not None and result.outcome is Outcome.REJECT)
+        for alias in item.aliases:
+            if rejected:
+                self._scheduler.failed(topic, alias, session.id)
+            else:
+                self._scheduler.done(topic, alias)
+
     def _unknown(self, topic: Topic, ids: Sequence[ItemId]) -> list[ItemId]:
         store = self._stores.get(topic)
         have = store.have if store is not None else (lambda _id: False)
@@ -229,10 +251,16 @@ class Items:
             return succeed(Validation(Outcome.IGNORE, "too many items are being validated"))
         self._pending[key] = None
         done: Deferred[Validation] = Deferred.fromCoroutine(self._validate(item, session))
+        timer = None if done.called else self._call_later(self._limits().validation_timeout, done.cancel)
 
         def finished(result: Validation | Failure) -> Validation:
             self._pending.pop(key, None)
+            if timer is not None and timer.active():
+                timer.cancel()
             if isinstance(result, Failure):
+                if result.check(CancelledError):
+                    self._outcomes.add(1, item.topic, "timed-out")
+                    return Validation(Outcome.IGNORE, "it was not judged in time")
                 # The faulty plugin was named where it failed; whoever published learns that it was not taken.
                 self._outcomes.add(1, item.topic, "failed")
                 return Validation(Outcome.IGNORE, result.getErrorMessage())
@@ -247,6 +275,8 @@ class Items:
             try:
                 answer = validator.validate(item)
                 result = await answer if isinstance(answer, Deferred) else answer
+            except CancelledError:
+                raise
             except Exception:  # noqa: BLE001 - a validator that fails judges nothing, and is named
                 self._failed("validator", "validate", Failure())
                 self._outcomes.add(1, item.topic, "validator-failed")
@@ -284,6 +314,8 @@ class Items:
         if store is not None:
             try:
                 held = await store.put(item)
+            except CancelledError:
+                raise
             except StorageError as error:
                 self._outcomes.add(1, item.topic, "not-stored")
                 return Validation(Outcome.IGNORE, str(error))

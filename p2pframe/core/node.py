@@ -251,7 +251,7 @@ class Node:
             spec.limits.wanted_items,
         )
         items = Items(
-            world.reactor.seconds,
+            world.reactor,
             world.unix_time,
             protocol_class.topics,
             scheduler,
