@@ -114,6 +114,12 @@ class PluginConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
 
+    def __repr__(self) -> str:
+        # Any value may have come from ${ENV}: what is printed or logged shows none.
+        return f"{type(self).__name__}(...)"
+
+    __str__ = __repr__
+
 
 def live(default: Any, *, description: str, **constraints: Any) -> Any:
     """A config field that may be changed while the node runs; see `IReconfigurable`."""
