@@ -40,7 +40,8 @@ class NodeSettings(PluginConfig):
 class Limits(PluginConfig):
     """The `limits:` part of a network: every bound that core holds for it."""
 
-    receive_buffer: Size = live(5_000_000, description="Unprocessed bytes of one session before reading pauses.")
+    receive_buffer: Size = live(5_000_000, description="Unprocessed bytes at which a session is ended.")
+    receive_buffers_total: Size = live(32_000_000, description="Unprocessed bytes of all sessions; over it the worst is ended.")
     send_buffer: Size = live(1_000_000, description="Unsent bytes of one session before reading from it pauses.")
     send_buffer_max: Size = live(12_000_000, description="Unsent bytes at which a session that does not read is ended.")
     send_buffers_total: Size = live(64_000_000, description="Unsent bytes of all sessions; over it the worst is ended.")

@@ -173,6 +173,7 @@ class Network:
         self._connected: dict[PeerAddress, int] = {}
         self._handshaking: dict[SessionId, Session] = {}
         self.queued = 0
+        self.unread = 0
         self.stopping = False
         self.running = False
         self._next_id = 0
@@ -189,6 +190,9 @@ class Network:
         self._over_budget = metrics.counter("over_budget_total", "Times that reading paused, the budget being spent.")
         self._handshakes_shed = metrics.counter(
             "handshakes_evicted_total", "Inbound sessions ended in the handshake to make room for another."
+        )
+        self._unread_shed = metrics.counter(
+            "receive_buffers_shed_total", "Sessions ended as unprocessed bytes of all were too many."
         )
         self._shed = metrics.counter("send_buffers_shed_total", "Sessions ended as unsent bytes of all were too many.")
         self._addresses = metrics.counter("told_addresses_total", "Addresses that peers told of.", ("result",))
@@ -570,6 +574,13 @@ class Network:
         if worst is not None and worst.queued:
             self._shed.add(1)
             worst.abort("does-not-read", f"{worst.queued} of {self.queued} unsent bytes (limits.send_buffers_total)")
+
+    def shed_unread(self) -> None:
+        """Unprocessed bytes of all sessions are over the bound: end the one that has most, of those who dialled us first."""
+        worst = max(self.sessions.values(), key=lambda s: (not s.protected, s.inbound, s.unread), default=None)
+        if worst is not None and worst.unread:
+            self._unread_shed.add(1)
+            worst.abort("half-messages", f"{worst.unread} of {self.unread} unprocessed bytes (limits.receive_buffers_total)")
 
     # --- addresses ---
 

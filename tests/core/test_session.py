@@ -452,3 +452,36 @@ def test_who_connects_and_says_nothing_does_not_keep_others_out(cluster, network
             session.tick(network.clock.seconds() + network.limits.handshake_timeout + 1)
             end(session)
     assert network.gate.handshakes == 0 and not network._handshaking
+
+
+def test_half_messages_of_all_are_bounded_and_whoever_dialled_us_goes_first(network):
+    network.protocol.config = network.protocol.config.model_copy(update={"longest": 100_000})
+    network.limits = network.limits.model_copy(update={"receive_buffers_total": 1_000_000})
+    honest = connect(network)
+    sessions = [connect(network, host=f"203.{n}.113.9") for n in range(20)]
+    for session in sessions:
+        session.dataReceived(b"LINE " + b"x" * 90_000)  # and no end of the line
+        assert network.unread <= 1_000_000
+    ended = [session for session in sessions if session.closing]
+    assert len(ended) == network._unread_shed.values[()] >= 1
+    assert {session.close_reason for session in ended} == {"half-messages"}
+    honest.dataReceived(b"PING x\n")
+    assert b"PONG x\n" in honest.wire.value() and honest.unread == 0
+    for session in sessions:
+        if not session.closing:
+            session.dataReceived(b"\nPING y\n")
+            assert session.unread == 0 and b"PONG y\n" in session.wire.value()
+        end(session)
+    assert network.unread == 0
+
+
+def test_unprocessed_bytes_are_counted_right_while_the_budget_is_spent(cluster, network):
+    network.gate.reconfigure(network.limits.model_copy(update={"messages_per_second": 10.0, "messages_burst": 5.0}))
+    session = connect(network)
+    session.dataReceived(b"PING x\n" * 100 + b"PI")
+    assert session.wire.producerState == "paused"
+    assert 600 <= session.unread == network.unread <= 702
+    cluster.net.run(30.0)
+    assert session.counters.messages_in["PING"] == 100 and session.unread == 2
+    end(session)
+    assert network.unread == 0
