@@ -7,6 +7,7 @@ transaction.py and block.py.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct
 from typing import NamedTuple
 
@@ -59,6 +60,7 @@ _I64 = Struct("<q")
 _SENDCMPCT = Struct("<BQ")
 
 
+@lru_cache(maxsize=256)
 def service_names(services: int) -> frozenset[str]:
     """The bits of a services field by name; a bit without a name is `BIT` and its number."""
     return frozenset(
