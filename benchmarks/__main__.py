@@ -1,6 +1,6 @@
 """`python -m benchmarks [NAME...]`: runs the benchmarks named, or all, and prints figures, ratios and what was missed.
 
-The exit status is 1 where a target was missed, 2 for a name that there is not.
+The exit status is 1 where a target was missed or a benchmark failed, 2 for a name that there is not.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import platform
 import sys
+import traceback
 
 from benchmarks.figures import Row, table
 
@@ -21,9 +22,15 @@ def main(names: list[str]) -> int:
         print(f"error: no benchmark {', '.join(wrong)}; there are {', '.join(NAMES)}", file=sys.stderr)
         return 2
     rows: list[Row] = []
+    broken: list[str] = []
     for name in names or NAMES:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        found: list[Row] = importlib.import_module(f"benchmarks.{name}").run()
+        try:
+            found: list[Row] = importlib.import_module(f"benchmarks.{name}").run()
+        except Exception:  # noqa: BLE001 - the others are still worth their minutes
+            traceback.print_exc()
+            broken.append(name)
+            continue
         for row in found:
             print("  " + " ".join(cell for cell in row.text() if cell), file=sys.stderr, flush=True)
         rows += found
@@ -32,7 +39,9 @@ def main(names: list[str]) -> int:
     missed = [row.what for row in rows if row.met is False]
     if missed:
         print(f"\nmissed: {'; '.join(missed)}")
-    return 1 if missed else 0
+    if broken:
+        print(f"\nnot measured, see the error above: {', '.join(broken)}")
+    return 1 if missed or broken else 0
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.chain import large_block
-from benchmarks.figures import Row, at_most, figure
+from benchmarks.figures import Row, absent, at_most, figure
 from benchmarks.processes import HERE, Folders, Missing, node_modules
 from p2pframe.protocols.bitcoin.block import parse_block
 
@@ -51,20 +51,20 @@ def run() -> list[Row]:
     with Folders() as folders:
         file = folders.new() / "block"
         file.write_bytes(raw)
-        absent = ""
+        missing: Missing | None = None
         for _ in range(TURNS):
             ours += _ours(raw)
             try:
                 theirs += _theirs(node_modules(), file)
-            except Missing as missing:
-                absent = str(missing)
+            except Missing as error:
+                missing = error
     decoded = median(_decoded(raw) for _ in range(5))
     rows = [
         figure("block parsed with ids", median(ours), "CPU-ms", note),
         figure("  and every input and output decoded", decoded, "CPU-ms", "a node needs that of none of them"),
     ]
-    if absent:
-        return [*rows, figure("block parsed: time against bcoin's", float("nan"), "", absent)]
+    if missing is not None:
+        return [*rows, absent("block parsed: time against bcoin's", missing)]
     return [
         *rows,
         figure("block parsed with ids by bcoin", median(theirs), "CPU-ms"),

@@ -21,6 +21,8 @@ class Row:
     def text(self) -> tuple[str, str, str, str, str]:
         """The cells."""
         verdict = "" if self.met is None else "met" if self.met else "MISSED"
+        if self.value != self.value:
+            return self.what, "-", "", "", self.note
         return self.what, f"{shown(self.value)} {self.unit}".strip(), self.target, verdict, self.note
 
 
@@ -34,6 +36,11 @@ def shown(value: float) -> str:
 def figure(what: str, value: float, unit: str, note: str = "") -> Row:
     """A measured figure that is only told."""
     return Row(what, value, unit, note=note)
+
+
+def absent(what: str, why: Exception) -> Row:
+    """A ratio that could not be measured, as there is nothing to compare with."""
+    return Row(what, float("nan"), "", note=str(why))
 
 
 def at_least(what: str, value: float, unit: str, least: float, note: str = "") -> Row:

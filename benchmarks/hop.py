@@ -10,7 +10,7 @@ from select import select
 from statistics import median
 
 from benchmarks.chain import block
-from benchmarks.figures import Row, at_most, figure
+from benchmarks.figures import Row, absent, at_most, figure
 from benchmarks.processes import Folders, Missing, Program, bcoin, node
 from benchmarks.wire import Peer, greeted, hash256
 from p2pframe.protocols.bitcoin.chains import REGTEST
@@ -97,7 +97,7 @@ def run() -> list[Row]:
                 by_inv, by_headers, theirs = _medians(hops, [False, True, False])
         except Missing as missing:
             by_inv, by_headers = _medians(hops, [False, True])
-            comparison = [figure("block's hop: against bcoin", float("nan"), "", str(missing))]
+            comparison = [absent("block's hop: against bcoin", missing)]
         else:
             comparison = [
                 figure("block's hop through bcoin, announced by inv", theirs, "ms", "it takes no headers from who dialled in"),

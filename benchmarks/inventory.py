@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from hashlib import sha256
 from itertools import count
 
-from benchmarks.figures import Row, at_least, figure, interleaved
+from benchmarks.figures import Row, absent, at_least, figure, interleaved
 from benchmarks.processes import Folders, Missing, Program, bcoin, node
 from benchmarks.wire import FRAME, Peer, greeted
 from p2pframe.protocols.bitcoin.inventory import MSG_TX, decode_entries, encode_ids
@@ -68,7 +68,7 @@ def run() -> list[Row]:
                 entries, theirs = interleaved(ROUNDS, lambda: _load(ours), lambda: _load(other))
         except Missing as missing:
             (entries,) = interleaved(ROUNDS, lambda: _load(ours))
-            comparison = [figure("inv entries: against bcoin", float("nan"), "", str(missing))]
+            comparison = [absent("inv entries: against bcoin", missing)]
         else:
             comparison = [
                 figure("inv entries by bcoin", theirs, "/CPU-s"),

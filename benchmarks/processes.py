@@ -52,6 +52,7 @@ class Program:
     """A process that listens on `port` on loopback; ended with its `with` block, its folder with it."""
 
     def __init__(self, arguments: list[str], port: int, folder: Path, environment: dict[str, str] | None = None) -> None:
+        self.arguments = arguments
         self.port = port
         self.folder = folder
         self._log = (folder / "output").open("wb")
@@ -85,7 +86,7 @@ class Program:
         """Raise, with what the program said, where it has ended or its time is over."""
         if not in_time or self.process.poll() is not None:
             said = (self.folder / "output").read_text("utf-8", "replace")[-3000:]
-            raise RuntimeError(f"{self.process.args} {'ended' if in_time else 'took too long'}; it said:\n{said}")
+            raise RuntimeError(f"{self.arguments} {'ended' if in_time else 'took too long'}; it said:\n{said}")
 
     def stop(self) -> None:
         """End it, and wait for its end."""
@@ -129,7 +130,7 @@ version: 1
 node: {{data_dir: ./data, watchdog: 0s, log_level: warn}}
 networks:
   bitcoin:
-    protocol: {{plugin: bitcoin, chain: regtest{protocol}}}
+    protocol: {{plugin: bitcoin, chain: regtest}}
     transports: [{{plugin: tcp, listen: ["127.0.0.1:{port}"]}}]
     limits: {{{limits}}}
 {rest}"""
@@ -141,13 +142,11 @@ OPEN_LIMITS = (
 """What one client on loopback needs to load a node on its own; the same checks run, with other numbers."""
 
 
-def node(
-    folder: Path, limits: str = OPEN_LIMITS, rest: str = "", protocol: str = "", under: tuple[str, ...] = ()
-) -> Program:
+def node(folder: Path, rest: str = "") -> Program:
     """Our node, with the default relay policy and scorers. A folder that had one has its data still."""
     port = free_port()
-    (folder / "node.yaml").write_text(CONFIG.format(port=port, limits=limits, rest=rest, protocol=protocol))
-    arguments = [sys.executable, *under, "-c", _TWISTD, "--nodaemon", "p2pnode", "-c", "node.yaml"]
+    (folder / "node.yaml").write_text(CONFIG.format(port=port, limits=OPEN_LIMITS, rest=rest))
+    arguments = [sys.executable, "-c", _TWISTD, "--nodaemon", "p2pnode", "-c", "node.yaml"]
     return Program(arguments, port, folder, {"PYTHONPATH": str(HERE.parent)})
 
 

@@ -6,13 +6,12 @@ relay policy and the scorers are the default ones, and every bound that turns aw
 
 from __future__ import annotations
 
-import gc
 import subprocess
 import sys
 import time
 
 from benchmarks.figures import Row, at_most, figure
-from benchmarks.processes import HERE, OPEN_LIMITS, Folders, node
+from benchmarks.processes import HERE, Folders, node
 from benchmarks.wire import greeted
 
 FIRST = 200
@@ -24,18 +23,18 @@ TOPOLOGY = "    topology: {plugin: random, inbound: 10100}\n"
 
 def run() -> list[Row]:
     """Bytes a session, and the share of a CPU that all of them take."""
-    gc.collect()
-    with Folders() as folders, node(folders.new(), OPEN_LIMITS, TOPOLOGY) as program:
+    with Folders() as folders, node(folders.new(), TOPOLOGY) as program:
         greeted(program).close()
         arguments = [sys.executable, "-m", "benchmarks.idle_peers", str(program.port)]
         with subprocess.Popen(
             arguments, cwd=HERE.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         ) as peers:
-            assert peers.stdin is not None and peers.stdout is not None
+            said, told = peers.stdout, peers.stdin
+            assert said is not None and told is not None
 
             def opened(number: int) -> None:
-                peers.stdin.write(f"{number}\n")
-                if peers.stdout.readline().strip() != f"open {number}":
+                told.write(f"{number}\n")
+                if said.readline().strip() != f"open {number}":
                     program.check()
                     raise RuntimeError(f"{number} sessions could not be opened: see above")
 
@@ -49,7 +48,7 @@ def run() -> list[Row]:
             cpu = program.cpu
             time.sleep(QUIET)
             idle = (program.cpu - cpu) / QUIET
-            peers.stdin.close()
+            told.close()
     return [
         at_most("an idle session of 10,000", each / 1024, "KiB", 8.0, "resident memory of the process"),
         figure("  opening one", opening / (SESSIONS - FIRST) * 1000, "CPU-ms"),
