@@ -142,3 +142,23 @@ def test_every_option_limit_and_metric_that_the_pages_name_is_there() -> None:
         for part, name in re.findall(r"`(limits|node)\.([a-z_]+)`", page.read_text()):
             if f"{part}.{name}" not in ("node.yaml", "node.log"):
                 assert name in known[part], f"{page.relative_to(ROOT)}: {part}.{name}"
+
+
+def test_every_reason_that_the_page_on_dropped_peers_explains_is_one_that_the_code_gives() -> None:
+    page = (ROOT / "docs" / "how-to" / "debug-a-dropped-peer.md").read_text()
+    section = page.split("## What the reasons mean")[1].split("\n## ")[0]
+    cells = [line.split("|") for line in section.splitlines() if line.startswith("| `")]
+    words = {word for row in cells for cell in row[1:3] for word in re.findall(r"`([a-z.-]+)`", cell)}
+    assert len(words) > 30
+    source = "\n".join(path.read_text() for path in (ROOT / "p2pframe").rglob("*.py"))
+    assert sorted(word for word in words if f'"{word}"' not in source) == []
+
+
+def test_the_places_that_the_page_on_backups_names_are_where_the_code_puts_things() -> None:
+    from p2pframe.keyspace import folder_name
+    from p2pframe.storage.sqlite import engine
+
+    page = (ROOT / "docs" / "how-to" / "back-up-and-restore.md").read_text()
+    assert folder_name("") == "_node" and "`_node`" in page
+    for name in ("kept", "rebuildable"):
+        assert f"storage.sqlite/{name}`" in page and f'"{name}", folder / "{name}"' in Path(engine.__file__).read_text()
