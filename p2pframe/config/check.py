@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Secret, SecretBytes, SecretStr, ValidationError
 
 from p2pframe.config.tree import HIDDEN, Listing, Place, Problems, Scalar, Table, Tree, has_secret, scalars, show
 from p2pframe.config.wording import allowed, did_you_mean, is_ours, message, nearest
@@ -28,6 +28,7 @@ def check(
     taken strictly, as their YAML types say: text is no number. Relative paths are made absolute from the file they stand in.
     """
     own = Table(tree.place, tree.folder, {k: e for k, e in tree.entries.items() if k not in skip})
+    _mark_secrets(own, model)
     return _Check(model, own, path, problems, owner).run()
 
 
@@ -191,6 +192,39 @@ def _data(tree: Tree, annotation: Any, hide: bool = False) -> object:
         if isinstance(info.default, Path) and (info.alias or name) not in data:
             data[info.alias or name] = os.path.normpath(tree.folder / info.default)
     return data
+
+
+def _mark_secrets(tree: Tree, annotation: Any) -> None:
+    """What a model keeps as a secret (`SecretStr` and its like) is one from here on, wherever the file says it."""
+    if _takes(annotation, _is_secret):
+        for scalar in scalars(tree):
+            scalar.secret = True
+    elif isinstance(tree, Scalar):
+        # One value where a list or a mapping with secrets belongs: probably the secret.
+        tree.secret = tree.secret or _has_secrets(annotation, ())
+    elif isinstance(tree, Listing):
+        for item in tree.items:
+            _mark_secrets(item, _item(annotation, tuple, list, Sequence, set, frozenset))
+    elif isinstance(tree, Table):
+        models = [b for b in _branches(annotation) if isinstance(b, type) and issubclass(b, BaseModel)]
+        for key, entry in tree.entries.items():
+            _mark_secrets(entry.value, _item(annotation, dict, Mapping))
+            for model in models:
+                _mark_secrets(entry.value, _field(model, key))
+
+
+def _is_secret(annotation: Any) -> bool:
+    found = get_origin(annotation) or annotation
+    return isinstance(found, type) and issubclass(found, (SecretStr, SecretBytes, Secret))
+
+
+def _has_secrets(annotation: Any, around: tuple[Any, ...]) -> bool:
+    if annotation in around:
+        return False
+    inner = [*get_args(annotation)]
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        inner = [info.annotation for info in annotation.model_fields.values()]
+    return _is_secret(annotation) or any(_has_secrets(one, (*around, annotation)) for one in inner)
 
 
 def _bare(annotation: Any) -> Any:

@@ -14,8 +14,8 @@ from p2pframe.model import FoundAddress, PeerAddress, Penalty, SessionId, Sessio
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened, explained: `kind` is a stable word (`session.closed`, `peer.refused`, `peer.banned`,
-    `item.accepted`); `time` is unix seconds; `number` counts up without gaps. `fields` say who, by which rule, on what evidence, with
+    """Something that happened, explained: `kind` is a stable word (`session.closed`, `peer.refused`, `peer.judged`,
+    `peer.banned`); `time` is unix seconds; `number` counts up without gaps. `fields` say who, by which rule, on what evidence, with
     which score and parts."""
 
     number: int

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from p2pframe.errors import StorageError, StorageFull
-from p2pframe.interfaces import Gauge, IBlob, IContext, INamespace, IStorage
+from p2pframe.interfaces import Gauge, IBlob, IContext, INamespace, IReconfigurable, IStorage
 from p2pframe.keyspace import OrderedKeys, check_blob_name
 from p2pframe.plugin import PluginConfig, Size, live, plugin
 
@@ -24,7 +24,7 @@ class MemoryConfig(PluginConfig):
 
 
 @plugin("memory", config=MemoryConfig)
-@implementer(IStorage)
+@implementer(IStorage, IReconfigurable)
 class MemoryStorage:
     """Keeps everything in memory, within a bound; nothing survives a restart."""
 
@@ -51,8 +51,9 @@ class MemoryStorage:
         self.used = 0
         return succeed(None)
 
-    def reconfigure(self, config: MemoryConfig) -> None:
+    def reconfigure(self, config: object) -> None:
         """Take a new limit; what is kept already stays, even where it is more."""
+        assert isinstance(config, MemoryConfig)
         self.config = config
 
     def namespace(self, network: str, owner: str) -> INamespace:

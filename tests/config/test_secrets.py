@@ -98,3 +98,87 @@ def test_a_difference_shows_no_secret(folder):
     text = GOOD + '    upgrades: [{plugin: pre-shared, key: "${KEY}"}]\n'
     changes = diff(folder.load(text, {"KEY": SECRET}), folder.load(text, {"KEY": SECRET + "2"}))
     assert changes.words() == ["networks.main.upgrades.0.key: another secret"]
+
+
+LOCKED = '''
+from typing import Annotated
+
+from pydantic import AfterValidator, SecretStr, model_validator
+from zope.interface import implementer
+
+from p2pframe.interfaces import IUpgrade
+from p2pframe.plugin import Field, PluginConfig, plugin
+
+
+def _long(secret):
+    if len(secret.get_secret_value()) < 20:
+        raise ValueError(f"too short: {secret.get_secret_value()}")
+    return secret
+
+
+class Account(PluginConfig):
+    name: str = ""
+    password: SecretStr = SecretStr("")
+
+
+class LockedConfig(PluginConfig):
+    key: Annotated[SecretStr, AfterValidator(_long)] | None = Field(None, description="A key.")
+    keys: tuple[SecretStr, ...] = Field((), max_length=1, description="Keys.")
+    accounts: dict[str, Account] = Field({}, description="Accounts.")
+
+    @model_validator(mode="after")
+    def _whole(self):
+        if any(account.name == "bad" for account in self.accounts.values()):
+            raise ValueError(f"refused: {[a.password.get_secret_value() for a in self.accounts.values()]}")
+        return self
+
+
+@plugin("locked", config=LockedConfig)
+@implementer(IUpgrade)
+class Locked:
+    """Keeps secrets."""
+
+    name = "locked"
+
+    def __init__(self, config, context):
+        self.config = config
+
+    def begin(self, dialled, peer, info):
+        raise NotImplementedError
+'''
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "key: Hunter2",
+        "key: 77777",
+        "key: [Hunter2]",
+        "key: {a: Hunter2}",
+        "keys: [Hunter2, 77777]",
+        "keys: Hunter2",
+        "keys: [12345, 77777]",
+        "accounts: Hunter2",
+        "accounts: {a: Hunter2}",
+        "accounts: {a: {password: 77777}}",
+        "accounts: {a: {nme: x, password: Hunter2}}",
+        "accounts: {a: {name: bad, password: Hunter2}}",
+        "accounts: {a: {name: 1, password: Hunter2}}",
+    ],
+)
+def test_a_field_that_its_model_keeps_secret_is_not_shown_by_an_error(folder, options):
+    folder.write(LOCKED, "plugins/locked.py").chmod(0o644)
+    found = folder.problems(GOOD + f"    upgrades: [{{plugin: locked, {options}}}]\n")
+    for piece in ("unter2", "77777"):
+        assert piece not in "\n".join(found)
+
+
+def test_such_a_field_is_used_and_hidden(folder):
+    folder.write(LOCKED, "plugins/locked.py").chmod(0o644)
+    text = GOOD + f"    upgrades: [{{plugin: locked, key: {SECRET * 2}, accounts: {{a: {{name: me, password: {SECRET}}}}}}}]\n"
+    spec = folder.load(text)
+    [upgrade] = spec.networks["main"].upgrades
+    assert upgrade.config.key.get_secret_value() == SECRET * 2
+    assert SECRET not in everything(spec)
+    assert spec.effective["networks"]["main"]["upgrades"][0]["key"] == "***"
+    assert diff(spec, folder.load(text.replace("horse", "camel"))).words()[0] == "networks.main.upgrades.0.key: another secret"
