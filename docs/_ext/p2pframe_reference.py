@@ -225,6 +225,17 @@ class Provided(Generated):
                 yield interface(found)
 
 
+class PageValues(Generated):
+    """`{page-values}`: the values on the page p2pframe.interfaces: what its interfaces take and give, beside p2pframe.model."""
+
+    def generate(self) -> Iterator[nodes.Node]:
+        page = import_module("p2pframe.interfaces")
+        for name in sorted(page.__all__):
+            found = getattr(page, name)
+            if inspect.isclass(found):
+                yield value(found)
+
+
 class Values(Generated):
     """`{values} module`: the public classes that a module defines."""
 
@@ -300,6 +311,7 @@ class CommandLine(Generated):
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("seams", Seams)
     app.add_directive("provided", Provided)
+    app.add_directive("page-values", PageValues)
     app.add_directive("values", Values)
     app.add_directive("config-model", ConfigModel)
     app.add_directive("plugins", Plugins)

@@ -162,3 +162,24 @@ def test_the_places_that_the_page_on_backups_names_are_where_the_code_puts_thing
     assert folder_name("") == "_node" and "`_node`" in page
     for name in ("kept", "rebuildable"):
         assert f"storage.sqlite/{name}`" in page and f'"{name}", folder / "{name}"' in Path(engine.__file__).read_text()
+
+
+def test_the_architecture_names_every_part_of_core_and_every_plugin() -> None:
+    from p2pframe.registry import Registry
+
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    core = {path.stem for path in (ROOT / "p2pframe" / "core").glob("*.py")} - {"__init__"}
+    table = page.split("| File | What it is |")[1].split("\n\n")[0]
+    named = {name for line in table.splitlines() for name in re.findall(r"`(\w+)`", line.split("|")[1] if "|" in line else "")}
+    # The address book's and the scheduler's own records, and the stack's look at itself, go without a line.
+    assert core - named <= {"address_rows", "address_table", "wanted"}
+    assert named <= core
+    for kind in SEAMS:
+        (row,) = [row for row in rows if row.startswith(f"| {kind} |")]
+        built_in, examples = (set(re.split(r", ", cell.strip())) for cell in row.split("|")[3:5])
+        local = {known.name for known in Registry([ROOT / "plugins"], installed=[]).known(kind)}
+        assert examples - {""} == local, kind
+        assert built_in - {"", "the protocol's own"} == {
+            known.name for known in Registry().known(kind) if "p2pframe" in known.origin
+        }, kind
