@@ -60,6 +60,7 @@ class Node:
         self.log = Logger(namespace="p2pframe.node")
         self.metrics = NodeMetrics()
         core_metrics = self.metrics.view("", "core")
+        self._plugin_errors = core_metrics.counter("plugin_errors_total", "Exceptions out of plugins.", ("plugin", "where"))
         self.events = Events(spec.node.events, self.world.unix_time, core_metrics)
         self.bans = BanList(spec.node, self.world.unix_time, core_metrics)
         self.networks: dict[str, Network] = {}
@@ -94,6 +95,14 @@ class Node:
     def provide(self, asker: str, interface: type[object], network: str) -> object:
         """Whoever provides an interface."""
         return self.builder.provide(asker, interface, network)
+
+    def plugin_failed(self, network: str, label: str, where: str, failure: Failure) -> None:
+        """A plugin raised: log it with its name, count it, go on. `network` is empty for the node's own."""
+        if network in self.networks:
+            self.networks[network].plugin_failed(label, where, failure)
+        else:
+            self._plugin_errors.add(1, label, where)
+            self.log.failure("plugin {plugin} failed in {where}", failure=failure, plugin=label, where=where)
 
     # --- up ---
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from twisted.python.failure import Failure
+
 from p2pframe.config import Changes, Effect, NetworkSpec, NodeSpec, PluginChoice
-from p2pframe.core.building import Place
-from p2pframe.errors import StartError
+from p2pframe.errors import P2PFrameError, StartError
 from p2pframe.interfaces import IReconfigurable
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 async def apply(node: Node, new: NodeSpec, changes: Changes) -> Sequence[str]:
     """Apply `changes`, the difference between the node's spec and `new`. Returns what was done, in words.
 
-    Raises `StartError` where it takes a restart of the whole node (nothing is applied then), or where a restarted network
-    did not come up (which the text names; the others run on).
+    A network that did not come up the last time is tried again, whatever differs. Raises `StartError` where it takes a
+    restart of the whole node (nothing is applied then), or where networks did not come up: the rest is applied, and the
+    text names those that are down.
     """
     if changes.node.effect is Effect.RESTART or changes.storage.effect is Effect.RESTART:
         fixed = [str(c) for part in (changes.node, changes.storage) for c in part.changes if not c.live]
@@ -32,23 +34,31 @@ async def apply(node: Node, new: NodeSpec, changes: Changes) -> Sequence[str]:
     if changes.node.changes:
         node.bans.reconfigure(new.node)
         node.events.resize(new.node.events)
-    _reconfigure(node.builder.places_of(""), [new.storage], old_choices=[old.storage])
+    _reconfigure(node, "", [new.storage], [old.storage])
     restart = [name for name, part in changes.networks.items() if part.effect is Effect.RESTART]
+    down = [name for name in changes.networks if name not in node.networks and name not in restart]
     for name, part in changes.networks.items():
-        if part.effect is Effect.LIVE:
+        if part.effect is Effect.LIVE and name not in down:
             _live_network(node, old.networks[name], new.networks[name])
     done += [f"changed: {text}" for text in changes.words()]
     for name in changes.removed:
         await node.remove_network(name)
         done.append(f"networks.{name} was stopped")
-    for name in (*restart, *changes.added):
-        await node.restart_network(new.networks[name])
-        done.append(f"networks.{name} was {'restarted' if name in restart else 'started'}")
+    failures: list[str] = []
+    for name in (*restart, *changes.added, *down):
+        try:
+            await node.restart_network(new.networks[name])
+        except P2PFrameError as error:
+            failures.append(f"networks.{name} is down: {error}")
+        else:
+            done.append(f"networks.{name} was {'restarted' if name in restart else 'started'}")
     if changes.applications.effect is Effect.LIVE:
-        _reconfigure(node.builder.places_of(""), list(new.applications), list(old.applications))
-    elif changes.applications.effect is Effect.RESTART and not (restart or changes.added or changes.removed):
+        _reconfigure(node, "", list(new.applications), list(old.applications))
+    elif changes.applications.effect is Effect.RESTART and not (restart or changes.added or changes.removed or down):
         await node.restart_applications()
         done.append("the applications were restarted")
+    if failures:
+        raise StartError("\n".join(failures) + "\nthe rest runs on; mend that and have the configuration read again")
     return done
 
 
@@ -58,19 +68,22 @@ def _live_network(node: Node, old: NetworkSpec, new: NetworkSpec) -> None:
     network.gate.reconfigure(new.limits)
     network.book.reconfigure(new.limits)
     network.restart_timers()
-    _reconfigure(node.builder.places_of(new.name), choices_of(new), choices_of(old))
+    _reconfigure(node, new.name, choices_of(new), choices_of(old))
 
 
-def _reconfigure(places: Sequence[Place], new: Sequence[PluginChoice], old_choices: Sequence[PluginChoice]) -> None:
+def _reconfigure(node: Node, network: str, new: Sequence[PluginChoice], old: Sequence[PluginChoice]) -> None:
     """Give each built plugin its new config. Old and new are the same plugins in the same order: `diff` saw to that."""
-    by_choice = {id(place.choice): place for place in places}
-    for before, after in zip(old_choices, new, strict=True):
+    by_choice = {id(place.choice): place for place in node.builder.places_of(network)}
+    for before, after in zip(old, new, strict=True):
         place = by_choice.get(id(before))
         if place is None:
             continue
         place.choice = after
         if before.config != after.config and IReconfigurable.providedBy(place.instance):
-            place.instance.reconfigure(after.config)
+            try:
+                place.instance.reconfigure(after.config)
+            except Exception:  # noqa: BLE001 - one plugin's fault must not leave the others with half a configuration
+                node.plugin_failed(network, place.choice.label, "reconfigure", Failure())
 
 
 def choices_of(spec: NetworkSpec) -> list[PluginChoice]:

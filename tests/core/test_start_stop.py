@@ -39,6 +39,11 @@ class SlowApp:
         STOPPED.append(self)
 '''
 
+SECOND = """  more:
+    protocol: {plugin: lines, first_word: more}
+    transports: [{plugin: tcp, listen: ["0.0.0.0:7888"]}]
+"""
+
 
 @pytest.fixture
 def slow(cluster, tmp_path):
@@ -118,11 +123,54 @@ def test_a_network_that_does_not_come_back_leaves_nothing_and_the_applications_r
     assert node.builder.places_of("chat") == []
     module = module_of(node)
     assert len(module.STARTED) == len(module.STOPPED) + 1
+    with pytest.raises(StartError, match="chat is down"):
+        cluster.wait(node.control.reconfigure(slow))
     cluster.wait(squatter.stopListening())
-    # What is running differs from the config that was taken: one that differs again brings it up.
-    slow.write_text(slow.read_text().replace("7778", "7779"))
-    cluster.wait(node.control.reconfigure(slow))
-    assert node.networks["chat"].running and (ALICE, 7779) in cluster.net.listening
+    # Nothing differs but that it is down: the same file, read again, brings it up.
+    assert cluster.wait(node.control.reconfigure(slow)) == ["networks.chat was started"]
+    assert node.networks["chat"].running and (ALICE, 7778) in cluster.net.listening
+
+
+def test_a_network_that_is_down_comes_up_with_what_would_have_been_live_changes(cluster):
+    node = cluster.start(ALICE)
+    path = cluster.config(ALICE)
+    squatter = cluster.net.host(ALICE).reactor.listenTCP(7778, _Factory(), interface="0.0.0.0")
+    path.write_text(path.read_text().replace("7777", "7778"))
+    with pytest.raises(StartError, match="the rest runs on"):
+        cluster.wait(node.control.reconfigure(path))
+    cluster.wait(squatter.stopListening())
+    path.write_text(path.read_text().replace("{plugin: lines}", "{plugin: lines, kept: 7}"))
+    done = cluster.wait(node.control.reconfigure(path))
+    assert done[-1] == "networks.chat was started"
+    assert node.networks["chat"].protocol.config.kept == 7
+
+
+def test_one_network_that_does_not_come_back_keeps_no_other_from_its_restart(cluster):
+    node = cluster.start(ALICE, extra=SECOND)
+    path = cluster.config(ALICE, extra=SECOND)
+    before = node.networks["more"]
+    squatter = cluster.net.host(ALICE).reactor.listenTCP(7999, _Factory(), interface="0.0.0.0")
+    path.write_text(path.read_text().replace("7777", "7999").replace("first_word: more", "first_word: less"))
+    with pytest.raises(StartError, match=r"networks\.chat is down: chat: can't listen on 0\.0\.0\.0:7999"):
+        cluster.wait(node.control.reconfigure(path))
+    assert list(node.networks) == ["more"] and node.networks["more"] is not before and node.networks["more"].running
+    cluster.wait(squatter.stopListening())
+
+
+def test_a_plugin_that_raises_at_its_new_options_is_named_and_the_others_get_theirs(cluster, flush_logged_errors):
+    node = cluster.start(ALICE)
+    network = node.networks["chat"]
+    path = cluster.config(ALICE)
+
+    def broken(config):
+        raise RuntimeError("not me")
+
+    network.protocol.reconfigure = broken
+    path.write_text(path.read_text().replace("{plugin: lines}", "{plugin: lines, kept: 7}") + "    limits: {draws: 7}\n")
+    cluster.wait(node.control.reconfigure(path))
+    assert network.limits.draws == 7
+    assert node.metrics.snapshot()["p2pframe_plugin_errors_total"]["chat", "protocol.lines", "reconfigure"] == 1
+    assert flush_logged_errors(RuntimeError)
 
 
 def test_two_changes_at_once_are_made_one_after_the_other(cluster):
