@@ -32,6 +32,7 @@ from p2pframe.core.items import Items
 from p2pframe.core.limits import TokenBucket
 from p2pframe.core.scheduler import Scheduler
 from p2pframe.core.session import Session, peer_address
+from p2pframe.core.session_log import SessionLog
 from p2pframe.core.standing import Standing
 from p2pframe.errors import StartError
 from p2pframe.interfaces import (
@@ -197,6 +198,7 @@ class Network:
         self._shed = metrics.counter("send_buffers_shed_total", "Sessions ended as unsent bytes of all were too many.")
         self._addresses = metrics.counter("told_addresses_total", "Addresses that peers told of.", ("result",))
         self._sessions_gauge = metrics.gauge("sessions", "Open sessions by class.", ("slot",))
+        self._session_log = SessionLog(self.log)
         self._refusals = Refusals(spec.name, metrics, events, self.log)
         self.gate = Gate(spec.name, spec.limits, bans, metrics, self._refusals, self._inbound_slots)
         self.standing = Standing(parts.scorers, metrics, self.plugin_failed)
@@ -281,6 +283,7 @@ class Network:
         await self._close_sessions()
         self.scheduler.stop()
         self._refusals.flush(self.clock.seconds(), everything=True)
+        self._session_log.flush(self.clock.seconds(), everything=True)
         if was_running:
             await self._save(anchors)
 
@@ -467,10 +470,7 @@ class Network:
         info = session.handshake
         agent = info.agent if info else ""
         self.events.emit("session.opened", self.name, session.id, session.address, slot=session.slot.value, agent=agent)
-        self.log.info(
-            "peer {peer} {agent} ({slot}, session {session})",
-            peer=str(session.address), agent=agent, slot=session.slot.value, session=session.id,
-        )  # fmt: skip
+        self._session_log.opened(session, now)
         if session.slot is Slot.FEELER:
             session.close("feeler-done")
             return
@@ -502,12 +502,8 @@ class Network:
             reason=session.close_reason, evidence=session.close_evidence, slot=session.slot.value, opened=was_open,
             scores=tuple(score for score, _ in scores),
         )  # fmt: skip
-        if was_open and session.slot is not Slot.FEELER:
-            self.log.info(
-                "peer {peer} dropped: {reason} {evidence} (session {session})",
-                peer=str(session.address), reason=session.close_reason,
-                evidence=session.close_evidence, session=session.id,
-            )  # fmt: skip
+        if was_open:
+            self._session_log.ended(session, self.clock.seconds())
         if self._all_closed is not None and not self.sessions:
             done, self._all_closed = self._all_closed, None
             done.callback(None)
@@ -706,6 +702,7 @@ class Network:
     def _tick(self) -> None:
         now = self.clock.seconds()
         self._refusals.flush(now)
+        self._session_log.flush(now)
         for session in list(self.sessions.values()):
             session.tick(now)
 

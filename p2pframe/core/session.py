@@ -646,8 +646,10 @@ class Session(Protocol):
             self._failed(Failure(), where, label)
 
     def _unreadable(self, error: UnreadableStream) -> None:
-        self.network.observe(self, Fact("unreadable", evidence=str(error), proven=self.state == "open"))
+        proven = self.state == "open"
+        # First: the reason is what was unreadable, whatever the scorers make of it.
         self.close(error.reason, str(error))
+        self.network.observe(self, Fact("unreadable", evidence=str(error), proven=proven))
 
     def _failed(self, failure: Failure, where: str, label: str = "") -> None:
         self.network.plugin_failed(label or f"protocol.{self.network.protocol_name}", where, failure)
