@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
 
 from p2pframe.plugin import Address, Duration, Field, PluginConfig, Size, live
 
 AGENT = "/p2pframe:0.1.0/"
 
 
+def _short(agent: str) -> str:
+    if len(agent.encode()) > 256:
+        raise ValueError(f"is {len(agent.encode())} bytes of UTF-8; peers hang up on an agent of more than 256")
+    return agent
+
+
 class BitcoinConfig(PluginConfig):
     """Options of the `bitcoin` protocol."""
 
     chain: Literal["mainnet", "testnet4", "signet", "regtest"] = Field("mainnet", description="Which chain to follow.")
-    agent: str = Field(AGENT, max_length=256, description="The user agent that peers see.")
+    agent: Annotated[str, AfterValidator(_short)] = Field(
+        AGENT, max_length=256, description="The user agent that peers see: at most 256 bytes of UTF-8."
+    )
     relay_transactions: bool = Field(True, description="Take and pass on transactions, where this node serves at all.")
     serve_unvalidated: bool | None = Field(
         None,
@@ -27,6 +37,9 @@ class BitcoinConfig(PluginConfig):
     block_timeout: Duration = live(60.0, gt=0, description="A block that has not come by then is asked of the next peer.")
     stall_timeout: Duration = live(2.0, gt=0, description="How long one peer may hold up the window; doubles up to 64 s.")
     headers_timeout: Duration = live(60.0, gt=0, description="An answer to getheaders that has not come by then is late.")
+    headers_turn: Duration = live(
+        900.0, gt=0, description="How long one peer may take for all headers, and 1 ms more for each; then another one's turn."
+    )
     unconnected: int = live(10, ge=1, description="Headers messages in a row that don't connect before they are ignored.")
     pool_size: Size = live(100_000_000, ge=1_000_000, description="Bytes of transactions held at most.")
     pool_expiry: Duration = live(1_209_600.0, gt=0, description="A transaction is dropped after this time.")

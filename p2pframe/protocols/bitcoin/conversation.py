@@ -1,4 +1,4 @@
-"""What is said over one Bitcoin session: handshake, keep-alive, and the messages of an open session.
+"""What is said over one Bitcoin session once the handshake (see `handshake`) is done: keep-alive, inventory, headers, addresses.
 
 The states are three tables of the frame loop: waiting for version, waiting for verack, open. What arrives in a state
 that has no use for it passes unread and is counted, as the protocol grows by unknown messages.
@@ -13,12 +13,12 @@ from zope.interface import implementer
 
 from p2pframe.framing import FrameLoop, MalformedMessage, TooMany
 from p2pframe.interfaces import IConversation, ISession
-from p2pframe.model import Fact, Floor, HandshakeInfo, Item, ItemId, Slot, Topic
+from p2pframe.model import Fact, Floor, Item, ItemId, Slot, Topic
 from p2pframe.protocols.bitcoin.addresses import NetworkAddress, decode_addr, decode_addrv2, encode_addr, encode_addrv2
 from p2pframe.protocols.bitcoin.block import Block, parse_block
 from p2pframe.protocols.bitcoin.block_store import TOPIC as BLOCK
 from p2pframe.protocols.bitcoin.frame import command_table
-from p2pframe.protocols.bitcoin.header import header_hash
+from p2pframe.protocols.bitcoin.handshake import BEFORE_VERSION, VERSION, send_version
 from p2pframe.protocols.bitcoin.header_intake import HeaderIntake
 from p2pframe.protocols.bitcoin.inventory import (
     MSG_BLOCK,
@@ -38,15 +38,9 @@ from p2pframe.protocols.bitcoin.inventory import (
 from p2pframe.protocols.bitcoin.messages import (
     KINDS,
     LONGEST,
-    NODE_NETWORK,
-    NODE_NETWORK_LIMITED,
-    NODE_WITNESS,
     decode_feefilter,
-    decode_version,
     encode_feefilter,
     encode_nonce,
-    encode_version,
-    service_names,
 )
 from p2pframe.protocols.bitcoin.pool import TX
 from p2pframe.protocols.bitcoin.serving import Serving
@@ -55,14 +49,11 @@ from p2pframe.protocols.bitcoin.transaction import Transaction
 if TYPE_CHECKING:
     from p2pframe.protocols.bitcoin.protocol import BitcoinProtocol
 
-VERSION = 70016
-"""Our protocol version; 70017 would promise BIP434's feature message."""
-OLDEST = 31800
-WTXID_VERSION = 70016
 SENDHEADERS_VERSION = 70012
 FEEFILTER_VERSION = 70013
 INVENTORY_CHUNK = 1000
 MOST_HEADERS_TOLD = 8
+GETBLOCKS_ANSWER = 500
 
 
 @implementer(IConversation)
@@ -70,15 +61,15 @@ class Conversation:
     """One session's conversation."""
 
     __slots__ = (
-        "_answered_getaddr", "_asked_addresses", "_loop", "_ping_nonce", "_ping_sent", "_serving", "_told_own",
-        "addrv2", "best_header", "fee_filter", "headers_asked", "intake", "last_unknown", "limited", "nonce", "open",
-        "peer_version", "protocol", "relay", "sendheaders", "serves_blocks", "session", "unconnected", "wtxid",
+        "_answered_getaddr", "_asked_addresses", "_asked_sendheaders", "_ping_nonce", "_ping_sent", "_serving", "_told",
+        "_told_own", "addrv2", "best_header", "fee_filter", "headers_asked", "intake", "last_unknown", "limited", "loop",
+        "nonce", "open", "peer_version", "protocol", "relay", "sendheaders", "serves_blocks", "session", "unconnected", "wtxid",
     )  # fmt: skip
 
     def __init__(self, protocol: BitcoinProtocol, session: ISession) -> None:
         self.protocol = protocol
         self.session = session
-        self._loop: FrameLoop[bytes, Conversation] = FrameLoop(session, protocol.framing, self, BEFORE_VERSION)
+        self.loop: FrameLoop[bytes, Conversation] = FrameLoop(session, protocol.framing, self, BEFORE_VERSION)
         self.nonce = protocol.context.entropy.integer(64)
         self.open = False
         self.peer_version = 0
@@ -99,6 +90,8 @@ class Conversation:
         self._ping_sent = 0.0
         self._answered_getaddr = False
         self._asked_addresses = False
+        self._asked_sendheaders = False
+        self._told = b""
         self._told_own = 0.0
 
     # --- called by core ---
@@ -107,15 +100,15 @@ class Conversation:
         """See `IConversation.start`: who dialled speaks first."""
         self.protocol.nonces[self.nonce] = self
         if not self.session.inbound:
-            self._send_version()
+            send_version(self)
 
     def receive(self, data: bytes) -> None:
         """See `IConversation.receive`."""
-        self._loop.receive(data)
+        self.loop.receive(data)
 
     def resume(self) -> None:
         """See `IConversation.resume`."""
-        self._loop.resume()
+        self.loop.resume()
 
     def tick(self, now: float) -> None:
         """See `IConversation.tick`: pings, and our own address now and then."""
@@ -125,7 +118,9 @@ class Conversation:
                 self.session.close("ping-timeout", f"no pong for {now - self._ping_sent:.0f} s")
         elif now - self._ping_sent >= config.ping_interval:
             self._ping(now)
-        if self.protocol.config.external and self.open and self.relay:
+        if not self._asked_sendheaders and self.protocol.index.has_minimum_work:
+            self._ask_sendheaders()
+        if self.protocol.config.external and self.relay and self.session.slot is not Slot.BLOCK_RELAY:
             self._tell_own_address(now)
 
     def drained(self) -> None:
@@ -176,7 +171,7 @@ class Conversation:
 
     def closed(self, reason: str) -> None:
         """See `IConversation.closed`."""
-        self._loop.stop()
+        self.loop.stop()
         self.protocol.nonces.pop(self.nonce, None)
         if self._serving is not None:
             self._serving.stop()
@@ -205,7 +200,7 @@ class Conversation:
     def say(self, kind: str, payload: bytes = b"") -> None:
         """Send a message, with the replies of the present read where there is one."""
         self.session.sent(kind)
-        self._loop.send(self.protocol.framing.frame(kind, payload))
+        self.loop.send(self.protocol.framing.frame(kind, payload))
 
     def ask_headers(self, locator: Sequence[bytes], follow_up: bool = False) -> None:
         """Send getheaders, unless an answer is awaited already."""
@@ -221,73 +216,36 @@ class Conversation:
         if entries and not self.session.closing:
             self.say("addrv2", encode_addrv2(entries)) if self.addrv2 else self.say("addr", encode_addr(entries))
 
-    # --- the handshake ---
+    def tell_fee_filter(self) -> None:
+        """Say which transactions are not worth announcing to us."""
+        if self.session.link(TX) is not None and self.peer_version >= FEEFILTER_VERSION:
+            self.say("feefilter", encode_feefilter(self.protocol.config.fee_filter))
 
-    def _send_version(self) -> None:
-        self.say("version", encode_version(self.protocol.version_message(self)))
+    # --- the session opens ---
 
-    def on_version(self, payload: bytes) -> None:
-        """The peer says who it is."""
-        message = decode_version(payload)
-        session, protocol = self.session, self.protocol
-        ours = protocol.nonces.get(message.nonce)
-        if ours is not None and ours is not self:
-            # Both ends by that name: core keeps the address that was dialled out of the book.
-            session.close("self-connection")
-            ours.session.close("self-connection")
-            return
-        self.peer_version = min(message.version, VERSION)
-        self.relay = message.relay
-        self.limited = not message.services & NODE_NETWORK
-        self.serves_blocks = bool(message.services & (NODE_NETWORK | NODE_NETWORK_LIMITED))
-        info = HandshakeInfo(
-            session.address, session.inbound, message.version, service_names(message.services), protocol.interned(message.agent),
-            session.info.peer_id, session.info.certificate, {"height": message.start_height, "relay": message.relay},
-        )  # fmt: skip
-        if message.version < OLDEST:
-            session.close("obsolete-version", f"speaks {message.version}; {OLDEST} is the oldest we know")
-            return
-        if not session.identified(info):
-            return
-        wanted = session.slot in (Slot.OUTBOUND, Slot.BLOCK_RELAY)
-        if wanted and not (self.serves_blocks and message.services & NODE_WITNESS):
-            offered = ", ".join(sorted(info.services)) or "none"
-            session.close("services", f"a dialled peer is to serve blocks with witnesses; it offers {offered}")
-            return
-        if session.inbound:
-            self._send_version()
-        if self.peer_version >= WTXID_VERSION:
-            self.say("wtxidrelay")
-            self.say("sendaddrv2")
-        self.say("verack")
-        self._loop.table = BEFORE_VERACK
-
-    def on_wtxidrelay(self, payload: bytes) -> None:
-        """The peer wants transactions by their witness ids (BIP339)."""
-        self.wtxid = self.peer_version >= WTXID_VERSION
-
-    def on_sendaddrv2(self, payload: bytes) -> None:
-        """The peer understands addrv2 (BIP155)."""
-        self.addrv2 = True
-
-    def on_verack(self, payload: bytes) -> None:
+    def begin(self) -> None:
         """The handshake is complete."""
         session, protocol = self.session, self.protocol
-        self._loop.table = OPEN
+        self.loop.table = OPEN
         self.open = True
         whole = self.relay and protocol.relays_transactions and session.slot is not Slot.BLOCK_RELAY
         session.opened([TX, BLOCK] if whole else [BLOCK])
         if session.closing:
             return
-        if self.peer_version >= SENDHEADERS_VERSION:
-            self.say("sendheaders")
+        if protocol.index.has_minimum_work:
+            self._ask_sendheaders()
         self._ping(session.now)
         protocol.opened(self)
-        if whole and self.peer_version >= FEEFILTER_VERSION:
-            self.say("feefilter", encode_feefilter(protocol.config.fee_filter))
+        self.tell_fee_filter()
         if not session.inbound and session.slot is not Slot.BLOCK_RELAY:
             self._asked_addresses = True
             self.say("getaddr")
+
+    def _ask_sendheaders(self) -> None:
+        """Once our headers are those of the real chain: before that an announcement by headers would break presync off."""
+        self._asked_sendheaders = True
+        if self.peer_version >= SENDHEADERS_VERSION:
+            self.say("sendheaders")
 
     def on_late(self, payload: bytes) -> None:
         """Something that may only be agreed on before verack: the peer does not know what it says."""
@@ -303,7 +261,7 @@ class Conversation:
     def on_ping(self, payload: bytes) -> None:
         """Answer with the same nonce (BIP31)."""
         if len(payload) >= 8:
-            self._loop.out.append(self.protocol.framing.pong(payload[:8]))
+            self.loop.out.append(self.protocol.framing.pong(payload[:8]))
             self.session.sent("pong")
 
     def on_pong(self, payload: bytes) -> None:
@@ -343,10 +301,14 @@ class Conversation:
 
     def on_tx(self, payload: bytes) -> None:
         """A transaction."""
-        if self.session.link(TX) is None:
-            self.session.fact(Fact("unwanted-tx", Floor.END, "a transaction where none are relayed", proven=True))
-            return
-        self.protocol.items.delivered(self.session, self.protocol.pool.item(payload))
+        protocol, session = self.protocol, self.session
+        if not protocol.relays_transactions or session.slot is Slot.BLOCK_RELAY:
+            session.fact(Fact("unwanted-tx", Floor.END, "a transaction where we said that none are relayed", proven=True))
+        elif session.link(TX) is None or protocol.syncing:
+            # It said itself that it relays none, or we could not judge it yet.
+            protocol.dropped.add(1, "tx-syncing" if protocol.syncing else "tx-without-relay")
+        else:
+            protocol.items.delivered(session, protocol.pool.item(payload))
 
     def on_block(self, payload: bytes) -> None:
         """A block."""
@@ -359,30 +321,31 @@ class Conversation:
         self.protocol.headers_received(self, decode_headers(payload))
 
     def on_getheaders(self, payload: bytes) -> None:
-        """The peer wants headers: ours are given once they have the work of the real chain."""
+        """The peer wants headers. Where we have or serve none the answer is empty, so that it need not wait for one."""
         locator = decode_locator(payload)
         protocol = self.protocol
-        if protocol.serves and protocol.index.has_minimum_work:
-            headers = protocol.index.headers_after(locator.hashes, locator.stop)
-            if headers:
-                # Only as far as our blocks go: whoever is shown a header may ask us for its block, and we could but be silent.
-                first = protocol.index.height_of(header_hash(headers[0]))
-                del headers[max(0, protocol.tip().height + 1 - first) :]
-            self.say("headers", encode_headers(headers))
+        index, chain = protocol.index, protocol.block_sync.chain
+        hashes: list[bytes] = []
+        if protocol.serves and index.has_minimum_work:
+            if not locator.hashes:
+                hashes = [locator.stop] if locator.stop in chain else []
+            else:
+                hashes = chain.after(locator.hashes, locator.stop)
+                self._now_knows(hashes[-1] if hashes else chain.tip)
+        self.say("headers", encode_headers([index.header(hash) for hash in hashes]))
 
     def on_getblocks(self, payload: bytes) -> None:
         """The old way to ask for what follows: answered with ids of at most 500 blocks."""
         locator = decode_locator(payload, "getblocks")
         protocol = self.protocol
-        if not protocol.serves:
+        if not protocol.serves or not protocol.index.has_minimum_work:
             return
-        hashes = protocol.index.hashes_after(locator.hashes, locator.stop)
-        joined = protocol.tip().height
-        hashes = [hash for hash in hashes if protocol.index.height_of(hash) <= joined]
+        found = protocol.block_sync.chain.after(locator.hashes, locator.stop, GETBLOCKS_ANSWER)
+        hashes = [hash for hash in found if protocol.blocks.have(ItemId(hash))]
         if hashes:
             if self._serving is None:
                 self._serving = Serving(self)
-            self._serving.continue_at = hashes[-1] if len(hashes) == 500 else b""
+            self._serving.continue_at = hashes[-1] if len(found) == GETBLOCKS_ANSWER else b""
             self._send_inventory(MSG_BLOCK, hashes)
 
     def on_sendheaders(self, payload: bytes) -> None:
@@ -443,28 +406,34 @@ class Conversation:
 
     def _announce_blocks(self, hashes: Sequence[bytes]) -> None:
         """By headers where the peer asked for it and they connect to what it has, else the last one by its id."""
-        index = self.protocol.index
-        hashes = [hash for hash in hashes if index.is_active(hash)]
+        protocol = self.protocol
+        index, chain = protocol.index, protocol.block_sync.chain
+        hashes = [hash for hash in hashes if hash in chain and not self._has_header(hash, self.best_header)]
         if not hashes:
             return
-        first = hashes[0]
-        known = self.best_header
-        parent = index.parent_of(first)
-        connects = bool(known) and index.height_of(known) >= index.height_of(parent) and (
-            index.ancestor(known, index.height_of(parent)) == parent
-        )
+        parent = index.parent_of(hashes[0])
+        connects = self._has_header(parent, self.best_header) or self._has_header(parent, self._told)
         if self.sendheaders and connects and len(hashes) <= MOST_HEADERS_TOLD:
             self.say("headers", encode_headers([index.header(hash) for hash in hashes]))
-            self.best_header = hashes[-1] if index.work_of(hashes[-1]) > index.work_of(known) else known
+            self._now_knows(hashes[-1])
         else:
             self._send_inventory(MSG_BLOCK, [hashes[-1]])
 
+    def _now_knows(self, hash: bytes) -> None:
+        """The peer has been told of a header: those that follow it connect."""
+        index = self.protocol.index
+        if not self._told or index.work_of(hash) > index.work_of(self._told):
+            self._told = hash
 
-_HANDSHAKE = {
-    "verack": Conversation.on_verack,
-    "wtxidrelay": Conversation.on_wtxidrelay,
-    "sendaddrv2": Conversation.on_sendaddrv2,
-}
+    def _has_header(self, hash: bytes, last: bytes) -> bool:
+        """Whether a header is on the chain that ends in `last` (empty: nothing but the genesis header is known)."""
+        index = self.protocol.index
+        height = index.height_of(hash)
+        if not last:
+            return height == 0
+        return index.height_of(last) >= height and index.ancestor(last, height) == hash
+
+
 _OPEN = {
     "ping": Conversation.on_ping,
     "pong": Conversation.on_pong,
@@ -490,6 +459,4 @@ _OPEN = {
     "sendtxrcncl": Conversation.on_late,
     "feature": Conversation.on_late,
 }
-BEFORE_VERSION = command_table({"version": Conversation.on_version}, KINDS, LONGEST)
-BEFORE_VERACK = command_table(_HANDSHAKE, KINDS, LONGEST)
 OPEN = command_table(_OPEN, KINDS, LONGEST)

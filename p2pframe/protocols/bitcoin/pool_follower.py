@@ -44,19 +44,26 @@ class PoolFollower:
                 break
             self._follow(block, steps.pop(0)[1])
         self._waiting += steps
+        if len(self._waiting) > 2 * MOST:
+            # The disk is slower than the chain: what the oldest of them mined stays in the pool until it expires.
+            self._unread.add(len(self._waiting) - 2 * MOST)
+            del self._waiting[: -2 * MOST]
         if self._waiting and self._running is None:
             self._running = Deferred.fromCoroutine(self._read_on())
             self._running.addBoth(self._ended)
 
     async def _read_on(self) -> None:
         while self._waiting:
-            hash, mined = self._waiting[0]
+            step = hash, mined = self._waiting[0]
             try:
                 item = await self._store.get(ItemId(hash))
             finally:
-                self._waiting.pop(0)
+                if self._waiting and self._waiting[0] is step:
+                    self._waiting.pop(0)
             if item is not None and isinstance(item.body, bytes):
                 self._follow(parse_block(item.body), mined)
+            else:
+                self._unread.add()
 
     def _follow(self, block: Block, mined: bool) -> None:
         gone = self._pool.mined(block) if mined else self._pool.unmined(block)

@@ -10,6 +10,7 @@ from p2pframe.protocols.bitcoin.header import hash_hex
 from p2pframe.protocols.bitcoin.header_index import HeaderIndex, Reorganisation
 
 SYNC_LINE_EVERY = 5.0
+TIP_LINE_EVERY = 1.0
 RELAY_LINE_EVERY = 60.0
 
 
@@ -20,7 +21,8 @@ class Progress:
         self._context = context
         self._index = index
         self._blocks = blocks
-        self._said = 0.0
+        self._said = self._reorganised = -SYNC_LINE_EVERY
+        self._latest: Tip | None = None
         self._unsaid = 0
         self._transactions = 0
         self._summed = 0.0
@@ -35,15 +37,20 @@ class Progress:
         )  # fmt: skip
 
     def tip(self, tip: Tip) -> None:
-        """The tip has changed."""
+        """The tip has changed. Of several in a short time the first is told at once, and the last a little later."""
         now = self._context.reactor.seconds()
-        behind = self._index.height - tip.height
-        if behind and now - self._said < SYNC_LINE_EVERY:
+        every = SYNC_LINE_EVERY if self._index.height > tip.height else TIP_LINE_EVERY
+        if now - self._said < every:
             self._unsaid += 1
+            self._latest = tip
             return
+        self._say(tip, now)
+
+    def _say(self, tip: Tip, now: float) -> None:
         self._said = now
+        self._latest = None
         skipped, self._unsaid = self._unsaid, 0
-        if behind:
+        if self._index.height > tip.height:
             self._context.log.info(
                 "syncing: block {height} of {headers}", height=tip.height, headers=self._index.height, skipped=skipped
             )
@@ -52,6 +59,10 @@ class Progress:
 
     def reorganised(self, change: Reorganisation) -> None:
         """The best chain has another branch now."""
+        now = self._context.reactor.seconds()
+        if now - self._reorganised < TIP_LINE_EVERY:
+            return  # where a block costs nothing, someone could fill the log
+        self._reorganised = now
         self._context.log.info(
             "reorganisation: {off} blocks off, {on} on, from height {fork}",
             off=len(change.disconnected), on=len(change.connected), fork=change.fork_height,
@@ -63,6 +74,8 @@ class Progress:
 
     def tick(self, now: float) -> None:
         """Called about once a second."""
+        if self._latest is not None and now - self._said >= SYNC_LINE_EVERY:
+            self._say(self._latest, now)
         if now - self._summed >= RELAY_LINE_EVERY:
             self._summed = now
             if self._transactions:

@@ -40,16 +40,18 @@ from p2pframe.protocols.bitcoin.api import IBitcoin, Template, Tip
 from p2pframe.protocols.bitcoin.block import Block, parse_block
 from p2pframe.protocols.bitcoin.block_store import TOPIC as BLOCK
 from p2pframe.protocols.bitcoin.block_store import BlockStore
-from p2pframe.protocols.bitcoin.block_sync import BlockSync, BlockValidator
+from p2pframe.protocols.bitcoin.block_sync import BlockSync
+from p2pframe.protocols.bitcoin.block_validator import BlockValidator
 from p2pframe.protocols.bitcoin.chains import CHAINS
 from p2pframe.protocols.bitcoin.config import BitcoinConfig
-from p2pframe.protocols.bitcoin.conversation import VERSION, Conversation
+from p2pframe.protocols.bitcoin.conversation import Conversation
 from p2pframe.protocols.bitcoin.frame import V1Framing
 from p2pframe.protocols.bitcoin.gossip import AddressGossip
+from p2pframe.protocols.bitcoin.handshake import VERSION
 from p2pframe.protocols.bitcoin.header import header_hash
 from p2pframe.protocols.bitcoin.header_index import AddResult, HeaderIndex
 from p2pframe.protocols.bitcoin.header_loader import CorruptHeaders, HeaderLoader
-from p2pframe.protocols.bitcoin.header_sync import HeaderSync
+from p2pframe.protocols.bitcoin.header_sync import RECENT, HeaderSync
 from p2pframe.protocols.bitcoin.headers import HeaderError, median_time, next_bits
 from p2pframe.protocols.bitcoin.messages import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS, Version
 from p2pframe.protocols.bitcoin.pool import TX, TransactionPool
@@ -62,6 +64,7 @@ _INVALID = b"invalid/"
 _LOAD_CHUNK = 4_000_000
 _AGENTS = 1000
 _TEMPLATE_WEIGHT = 3_900_000
+_NEAR = 6
 
 
 @plugin("bitcoin", config=BitcoinConfig)
@@ -110,6 +113,7 @@ class BitcoinProtocol(Service):
         self._agents: dict[str, str] = {}
         self._on_tip: list[Callable[[Tip], None]] = []
         self._tip_at = 0.0
+        self._caught_up = False
         self._timer: LoopingCall | None = None
         self._expired_at = 0.0
         self._unsubscribe: list[Callable[[], None]] = []
@@ -131,8 +135,10 @@ class BitcoinProtocol(Service):
             loaded = loader.finish()
         except CorruptHeaders as error:
             self.context.log.error("{error}", error=str(error))
-            await storage.blob(f"{_HEADERS_BLOB}-aside").truncate(0)
-            storage.blob(f"{_HEADERS_BLOB}-aside").append(await blob.read(error.good, blob.size - error.good))
+            aside = storage.blob(f"{_HEADERS_BLOB}-aside")
+            await aside.truncate(0)
+            for offset in range(error.good, blob.size, _LOAD_CHUNK):
+                aside.append(await blob.read(offset, _LOAD_CHUNK))
             await blob.truncate(error.good)
         else:
             if loaded.cut:
@@ -143,6 +149,8 @@ class BitcoinProtocol(Service):
             if hash in self.index:
                 self.index.mark_invalid(hash)
         await self.blocks.start()
+        if not self.running:
+            return  # stopped meanwhile
         self.header_sync.start(blob)
         self.block_sync.start()
         self._tip_at = self._expired_at = self.context.reactor.seconds()
@@ -197,7 +205,12 @@ class BitcoinProtocol(Service):
     def reconfigure(self, config: object) -> None:
         """See `IReconfigurable.reconfigure`."""
         assert isinstance(config, BitcoinConfig)
+        told = self.config.fee_filter
         self.config = config
+        self.index.limit = config.headers
+        if config.fee_filter != told:
+            for peer in self._conversations:
+                peer.tell_fee_filter()
         self.blocks.options = self.pool.options = self.gossip.options = config
 
     def status(self) -> Mapping[str, str | int | float | bool]:
@@ -231,9 +244,19 @@ class BitcoinProtocol(Service):
 
     @property
     def syncing(self) -> bool:
-        """Whether blocks are missing that the best chain has, or its tip is a day old and nobody has told us of a newer."""
-        behind = self.index.height - self.blocks.joined_height
-        return behind > 6 or not self.index.has_minimum_work
+        """Whether we have not yet caught up, since the start, with the best chain that we know of.
+
+        Once caught up it stays so, as in Bitcoin Core: or headers whose bodies nobody has could make us deaf.
+        """
+        if not self._caught_up:
+            index, chain = self.index, self.block_sync.chain
+            old = self.chain.public and self.context.unix_time() - index.time_of(chain.tip) > RECENT
+            behind = index.height - chain.height > _NEAR
+            if old or behind or not index.has_minimum_work:
+                return True
+            # At the genesis block nobody has told us anything yet.
+            self._caught_up = chain.height > 0
+        return False
 
     def version_message(self, peer: Conversation) -> Version:
         """What we say of ourselves to a peer."""
@@ -245,8 +268,8 @@ class BitcoinProtocol(Service):
             sender=legacy_address(None, self.services),
             nonce=peer.nonce,
             user_agent=self.config.agent.encode(),
-            start_height=self.blocks.joined_height,
-            relay=self.relays_transactions,
+            start_height=self.tip().height,
+            relay=self.relays_transactions and peer.session.slot not in (Slot.BLOCK_RELAY, Slot.FEELER),
         )
 
     # --- what conversations tell ---
@@ -276,21 +299,21 @@ class BitcoinProtocol(Service):
             self.items.announced(peer.session, BLOCK, [ItemId(header_hash(header)) for header in headers])
         self.header_sync.received(peer, headers)
         if peer.best_header != before and not peer.session.closing:
-            self.block_sync.showed(peer)
+            self.block_sync.showed(peer, before)
 
     def blocks_announced(self, peer: Conversation, ids: Sequence[bytes]) -> None:
         """Blocks announced by their ids: the header of one that we don't know is asked for."""
         self.items.announced(peer.session, BLOCK, ids)  # type: ignore[arg-type]  # 32 bytes each: ItemIds
-        unknown = b""
+        before, unknown = peer.best_header, b""
         for id in ids:
             if id not in self.index:
                 unknown = id
-            elif not peer.best_header or self.index.work_of(id) > self.index.work_of(peer.best_header):
-                peer.best_header = id
+            else:
+                self.header_sync.knows(peer, id)
         if unknown:
             self.header_sync.heard_of(peer, unknown)
-        else:
-            self.block_sync.schedule()
+        if peer.best_header != before:
+            self.block_sync.showed(peer, before)
 
     def block_received(self, peer: Conversation, block: Block) -> None:
         """A block: its header first, if it is new to us."""
@@ -328,8 +351,8 @@ class BitcoinProtocol(Service):
 
     def tip(self) -> Tip:
         """See `IBitcoin.tip`."""
-        height = self.blocks.joined_height
-        return Tip(self.index.hash_at(height), height)
+        chain = self.block_sync.chain
+        return Tip(chain.tip, chain.height)
 
     def best_header(self) -> Tip:
         """See `IBitcoin.best_header`."""
@@ -341,7 +364,7 @@ class BitcoinProtocol(Service):
 
     def block(self, hash: bytes) -> Deferred[bytes | None]:
         """See `IBitcoin.block`."""
-        return self.blocks.get(ItemId(hash)).addCallback(_raw)
+        return self.blocks.get(ItemId(hash)).addCallback(self._raw, hash)
 
     def template(self) -> Template:
         """See `IBitcoin.template`."""
@@ -355,7 +378,7 @@ class BitcoinProtocol(Service):
         """See `IBitcoin.submit_block`."""
         try:
             block = parse_block(raw)
-            if not self.header_sync.take(block.header_bytes):
+            if not self.header_sync.take(block.header_bytes, ours=True):
                 return _answer(Validation(Outcome.IGNORE, "its header does not connect"))
         except (MalformedMessage, HeaderError) as error:
             return _answer(Validation(Outcome.REJECT, str(error)))
@@ -379,7 +402,7 @@ class BitcoinProtocol(Service):
         if added.change is not None:
             if added.change.disconnected:
                 self.progress.reorganised(added.change)
-                self.block_sync.schedule(again=True)
+                self.block_sync.reorganised()
             self.block_sync.join()
         self.block_sync.schedule()
 
@@ -400,14 +423,21 @@ class BitcoinProtocol(Service):
     def _left_pool(self, ids: Iterable[ItemId]) -> None:
         self.items.withdraw(TX, ids)
 
-    def _unread(self, failure: Failure) -> None:
-        self.context.log.error("the new tip could not be read: {error}", error=failure.getErrorMessage())
+    def _raw(self, item: Item | None, hash: bytes) -> bytes | None:
+        if item is not None and isinstance(item.body, bytes):
+            return item.body
+        self.block_sync.damaged(hash)
+        return None
+
+    def _not_kept(self, failure: Failure) -> None:
+        self.context.log.error("an invalid block's mark was not kept: {error}", error=failure.getErrorMessage())
 
     def _block_invalid(self, hash: bytes, evidence: str) -> None:
         self.context.log.warn("a block of the best chain is invalid, and what follows it: {evidence}", evidence=evidence)
-        self.index.mark_invalid(hash)
+        if self.index.mark_invalid(hash) is not None:
+            self.block_sync.reorganised()
         writing = self.context.storage.write(puts=[(_INVALID + hash, evidence.encode())], durable=True)
-        writing.addErrback(self._unread)
+        writing.addErrback(self._not_kept)
         self.block_sync.join()
 
     def _tick(self) -> None:
@@ -423,10 +453,6 @@ class BitcoinProtocol(Service):
         self.context.log.failure("the protocol's timer failed; it goes on", failure=failure)
         if self.running and self._timer is not None:
             self._timer.start(1.0, now=False).addErrback(self._timer_failed)
-
-
-def _raw(item: Item | None) -> bytes | None:
-    return item.body if item is not None and isinstance(item.body, bytes) else None
 
 
 def _answer(validation: Validation) -> Deferred[Validation]:

@@ -1,6 +1,7 @@
 """Serving: what a peer asked for by getdata, given in its order and no faster than it reads.
 
-One block is read from the store at a time for each peer; nothing is read while the peer does not take what it has.
+One block is read from the store at a time for each peer; nothing is read while the peer does not take what it has. So
+what asking costs us is bounded by what the peer pays to receive.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from p2pframe.model import Item, ItemId
+from p2pframe.model import ItemId
 from p2pframe.protocols.bitcoin.block import join_block, parse_block
 from p2pframe.protocols.bitcoin.header import HEADER_SIZE
 from p2pframe.protocols.bitcoin.inventory import (
@@ -29,25 +31,30 @@ from p2pframe.protocols.bitcoin.transaction import Transaction, parse_transactio
 if TYPE_CHECKING:
     from p2pframe.protocols.bitcoin.conversation import Conversation
 
+_TOGETHER = 65_536
+"""Bytes of transactions that are written at once."""
 
 
 class Serving:
     """The requests of one peer. Made when the first one comes."""
 
-    __slots__ = ("_missing", "_peer", "_queue", "_reading", "continue_at")
+    __slots__ = ("_busy", "_missing", "_out", "_out_size", "_peer", "_queue", "_reading", "continue_at")
 
     def __init__(self, peer: Conversation) -> None:
         self._peer = peer
         self._queue: deque[tuple[int, bytes]] = deque()
         self._missing: list[tuple[int, bytes]] = []
+        self._out: list[bytes] = []
+        self._out_size = 0
         self._reading = False
+        self._busy = False
         self.continue_at = b""
         """The last hash of a full answer to getblocks: giving that block is followed by our tip, so that it asks on."""
 
     def asked(self, entries: list[tuple[int, bytes]]) -> None:
         """A getdata message. What is over `getdata_queue` is dropped and counted: nobody honest asks so much at once."""
         protocol = self._peer.protocol
-        room = protocol.config.getdata_queue - len(self._queue)
+        room = max(0, protocol.config.getdata_queue - len(self._queue))
         if len(entries) > room:
             protocol.turned_away.add(len(entries) - room, "getdata-queue")
             entries = entries[:room]
@@ -56,15 +63,22 @@ class Serving:
 
     def go_on(self) -> None:
         """Serve while there is something to, and the peer reads."""
+        if self._busy:
+            return  # a block was read at once: the loop further up goes on
+        self._busy = True
         session, queue = self._peer.session, self._queue
-        while queue and not self._reading and session.writable and not session.closing:
-            kind, hash = queue.popleft()
-            if kind in (MSG_BLOCK, MSG_WITNESS_BLOCK):
-                self._read_block(ItemId(hash), bool(kind & MSG_WITNESS_FLAG))
-            elif kind in (MSG_TX, MSG_WITNESS_TX, MSG_WTX):
-                self._give_transaction(kind, ItemId(hash))
-            # Filtered and compact blocks are not offered: silence, as to any kind that is not known.
-        if self._missing and not self._reading:
+        try:
+            while queue and not self._reading and session.writable and not session.closing:
+                kind, hash = queue.popleft()
+                if kind in (MSG_BLOCK, MSG_WITNESS_BLOCK):
+                    self._read_block(ItemId(hash), bool(kind & MSG_WITNESS_FLAG))
+                elif kind in (MSG_TX, MSG_WITNESS_TX, MSG_WTX):
+                    self._give_transaction(kind, ItemId(hash))
+                # Filtered and compact blocks are not offered: silence, as to any kind that is not known.
+            self._write_out()
+        finally:
+            self._busy = False
+        if self._missing and not self._reading and not session.closing:
             missing, self._missing = self._missing, []
             self._peer.say("notfound", encode_entries(missing))
 
@@ -72,6 +86,7 @@ class Serving:
         """The session has ended."""
         self._queue.clear()
         self._missing.clear()
+        self._out.clear()
 
     def _give_transaction(self, kind: int, id: ItemId) -> None:
         peer = self._peer
@@ -79,25 +94,47 @@ class Serving:
         if item is None or not isinstance(item.body, Transaction) or not peer.protocol.items.may_serve(peer.session, TX, item.id):
             self._missing.append((kind, id))
             return
-        peer.say("tx", item.body.stripped() if kind == MSG_TX else item.body.raw)
+        raw = item.body.stripped() if kind == MSG_TX else item.body.raw
+        peer.session.sent("tx")
+        self._out.append(peer.protocol.framing.frame("tx", raw))
+        self._out_size += len(raw)
+        if self._out_size >= _TOGETHER:
+            self._write_out()
+
+    def _write_out(self) -> None:
+        """Past the replies that the frame loop collects: those are written when the read is over, and meanwhile nobody
+        would see that the peer does not take them."""
+        if self._out:
+            self._peer.session.write(b"".join(self._out))
+            self._out.clear()
+            self._out_size = 0
 
     def _read_block(self, id: ItemId, witness: bool) -> None:
         protocol = self._peer.protocol
-        if not protocol.serves or not protocol.index.is_active(id):
+        if not protocol.serves or id not in protocol.block_sync.chain:
             return  # silence: we never said that we have it
+        self._write_out()
         self._reading = True
-        giving = protocol.blocks.get(id).addCallback(self._give_block, id, witness)
-        giving.addErrback(self._not_read).addBoth(self._read_on)
+        Deferred.fromCoroutine(self._give_block(id, witness)).addErrback(self._not_read).addBoth(self._read_on)
 
-    def _give_block(self, item: Item | None, id: ItemId, witness: bool) -> None:
+    async def _give_block(self, id: ItemId, witness: bool) -> None:
         peer = self._peer
-        if item is None or peer.session.closing or not isinstance(item.body, bytes):
+        protocol, session = peer.protocol, peer.session
+        item = await protocol.blocks.get(id)
+        if item is None or not isinstance(item.body, bytes):
+            protocol.block_sync.damaged(id)
             return
-        raw = item.body if witness else stripped(item.body)
-        peer.say("block", raw)
+        raw = item.body
+        if not witness and not session.closing:
+            # Taking a large block apart takes a while, and peers may ask for it again and again.
+            raw = await protocol.context.work(stripped, raw)
+        if session.closing:
+            return
+        session.sent("block")
+        session.write(protocol.framing.frame("block", raw))
         if id == self.continue_at:
             self.continue_at = b""
-            peer.say("inv", encode_ids(MSG_BLOCK, [peer.protocol.tip().hash]))
+            peer.say("inv", encode_ids(MSG_BLOCK, [protocol.tip().hash]))
 
     def _not_read(self, failure: Failure) -> None:
         protocol = self._peer.protocol
@@ -116,5 +153,3 @@ def stripped(raw: bytes) -> bytes:
     if not block.witness:
         return raw
     return join_block(raw[:HEADER_SIZE], [parse_transaction(tx.stripped()) for tx in block.transactions()])
-
-
