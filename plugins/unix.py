@@ -12,6 +12,9 @@ one first, as the first transport that can dial an address gets it.
 Who may connect is for the file system to say. A folder that the node makes is the user's own (mode 0700), and a socket is of mode
 0600 unless the config says otherwise. Where the system tells who the other end is (Linux does), only root, the node's own user and
 those in `users` get any further: that is checked in `prove`, before a byte is read, where `tls` checks certificates.
+
+Whoever dials us has no address of its own on a Unix socket. To the node all of them are `unknown`, one netgroup: they share its rates, and
+what is held against one of them is held against all. Let peers who should be told apart prove a peer id, by an upgrade.
 """
 
 from __future__ import annotations
