@@ -13,8 +13,8 @@ Who may connect is for the file system to say. A folder that the node makes is t
 0600 unless the config says otherwise. Where the system tells who the other end is (Linux does), only root, the node's own user and
 those in `users` get any further: that is checked in `prove`, before a byte is read, where `tls` checks certificates.
 
-Whoever dials us has no address of its own on a Unix socket. To the node all of them are `unknown`, one netgroup: they share its rates, and
-what is held against one of them is held against all. Let peers who should be told apart prove a peer id, by an upgrade.
+Whoever dials us has no address of its own on a Unix socket. To the node all of them are `unknown`, one netgroup: they share its
+rates, and what is held against one of them is held against all. Let an upgrade prove a peer id where that matters.
 """
 
 from __future__ import annotations
