@@ -25,7 +25,7 @@ from twisted.python import usage
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
-from p2pframe.config import NodeSpec, load
+from p2pframe.config import NodeSettings, NodeSpec, load
 from p2pframe.errors import ConfigError, P2PFrameError
 from p2pframe.logs import NodeLog, Output
 from p2pframe.notify import notify
@@ -124,6 +124,7 @@ class NodeService(Service):
         # other end open itself, so a daemon that died without a word would leave it waiting for good.
         signal.signal(signal.SIGTERM, self._interrupted)
         node = Node(self.spec, cast("IHostReactor", reactor))
+        node.settings_changed.append(self._take_log_settings)
         try:
             if self._log_file is not None and self._log_file.parent != self.spec.node.data_dir:
                 self._open_log()
@@ -209,14 +210,17 @@ class NodeService(Service):
     def _reloaded(self, done: Sequence[str]) -> None:
         for words in done or ("nothing differs",):
             self.log.info("configuration read again: {words}", words=words)
-        if self.node is not None:
-            settings = self.node.spec.node
-            self.node_log.level, self.node_log.rate = settings.log_level, settings.log_rate
+
+    def _take_log_settings(self, settings: NodeSettings) -> None:
+        self.node_log.level, self.node_log.rate = settings.log_level, settings.log_rate
 
     def _not_reloaded(self, failure: Failure) -> None:
-        if failure.check(P2PFrameError):
+        if failure.check(ConfigError):
             for line in failure.getErrorMessage().splitlines():
                 self.log.error("configuration not taken: {line}", line=line)
+        elif failure.check(P2PFrameError):
+            for line in failure.getErrorMessage().splitlines():
+                self.log.error("configuration read again: {line}", line=line)
         else:
             self.log.failure("the configuration could not be applied", failure)
 

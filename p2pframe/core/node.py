@@ -17,7 +17,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from p2pframe.config.settings import NetworkSpec, NodeSpec, PluginChoice
+from p2pframe.config.settings import NetworkSpec, NodeSettings, NodeSpec, PluginChoice
 from p2pframe.core.address_book import AddressBook
 from p2pframe.core.bans import BanList
 from p2pframe.core.building import Builder, Place
@@ -65,6 +65,8 @@ class Node:
         self.bans = BanList(spec.node, self.world.unix_time, core_metrics)
         self.networks: dict[str, Network] = {}
         self.applications: list[IApplication] = []
+        self.settings_changed: list[Callable[[NodeSettings], None]] = []
+        """Called when the node's own settings have changed while it runs: the log follows them, whoever asked for the change."""
         self.data_dir: DataDir | None = None
         self.storage: IStorage | None = None
         self.watchdog = Watchdog(self.reactor, lambda: self.spec.node.watchdog, core_metrics)

@@ -34,6 +34,8 @@ async def apply(node: Node, new: NodeSpec, changes: Changes) -> Sequence[str]:
     if changes.node.changes:
         node.bans.reconfigure(new.node)
         node.events.resize(new.node.events)
+        for changed in node.settings_changed:
+            changed(new.node)
     _reconfigure(node, "", [new.storage], [old.storage])
     restart = [name for name, part in changes.networks.items() if part.effect is Effect.RESTART]
     down = [name for name in changes.networks if name not in node.networks and name not in restart]

@@ -251,3 +251,14 @@ def test_the_watchdog_follows_its_live_limit_and_is_quiet_when_switched_off():
         dog.stop()
 
     return Deferred.fromCoroutine(scenario())
+
+
+def test_whoever_asks_for_a_change_of_the_nodes_settings_those_who_follow_them_hear_of_it(cluster):
+    node = cluster.start(ALICE)
+    heard = []
+    node.settings_changed.append(heard.append)
+    path = cluster.config(ALICE)
+    assert cluster.wait(node.control.reconfigure(path)) == []
+    path.write_text(path.read_text().replace("  watchdog: 0", "  watchdog: 0\n  log_level: warn"))
+    cluster.wait(node.control.reconfigure(path))
+    assert [settings.log_level for settings in heard] == ["warn"]
