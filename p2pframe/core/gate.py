@@ -81,7 +81,7 @@ class Refusals:
             return
         tally.said = now
         self.log.info(
-            "{network}: refused {peer}: {reason} ({rule}{evidence})",
+            "refused {peer}: {reason} ({rule}{evidence})",
             network=self._network, peer=str(address), reason=reason, rule=verdict.rule,
             evidence=f": {verdict.evidence}" if verdict.evidence else "",
         )  # fmt: skip
@@ -103,7 +103,7 @@ class Refusals:
     def _summarise(self, reason: str, tally: _Tally, now: float) -> None:
         seconds = round(now - tally.said)
         self.log.info(
-            "{network}: refused {count} more in {seconds} s: {reason} ({rule}), the latest {peer}; {total} in all;"
+            "refused {count} more in {seconds} s: {reason} ({rule}), the latest {peer}; {total} in all;"
             " lines suppressed: {count}",
             network=self._network, count=tally.count, seconds=seconds, reason=reason, rule=tally.rule,
             peer=str(tally.address), total=tally.total,

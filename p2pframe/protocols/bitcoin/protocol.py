@@ -75,7 +75,7 @@ class BitcoinProtocol(Service):
     seams: Mapping[str, Use] = {
         "transport": Use.REQUIRED,
         **dict.fromkeys(
-            ("upgrade", "discovery", "topology", "relay", "scoring", "authentication", "validator", "item-store"),
+            ("upgrade", "discovery", "topology", "relay", "scoring", "authentication", "validator"),
             Use.OPTIONAL,
         ),
     }

@@ -1,1 +1,0 @@
-"""What secures or multiplexes a stream: built-in plugins of `IUpgrade`, one file each."""
