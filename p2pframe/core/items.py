@@ -12,10 +12,12 @@ from dataclasses import replace
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from p2pframe.config.settings import Limits
+from p2pframe.core.relay_log import RelayLog
 from p2pframe.core.scheduler import Scheduler
 from p2pframe.errors import StorageError
 from p2pframe.interfaces import (
@@ -75,6 +77,7 @@ class Items:
         limits: Callable[[], Limits],
         metrics: Metrics,
         failed: Failed,
+        log: Logger,
     ) -> None:
         self._seconds: Callable[[], float] = clock.seconds
         self._call_later = clock.callLater
@@ -91,6 +94,7 @@ class Items:
         self._rejected: OrderedDict[tuple[Topic, ItemId], None] = OrderedDict()
         self._waiting: OrderedDict[tuple[Topic, ItemId], _Waiting] = OrderedDict()
         self._spreads: OrderedDict[tuple[Topic, ItemId], _SpreadRecord] = OrderedDict()
+        self.relay_log = RelayLog(log)
         self._outcomes = metrics.counter("items_total", "Items by what became of them.", ("topic", "outcome"))
 
     def bind(
@@ -196,6 +200,7 @@ class Items:
 
     def told(self, topic: Topic, items: Sequence[Item]) -> None:
         """Count that a link was told of items."""
+        self.relay_log.told(topic, len(items))
         for item in items:
             record = self._spreads.get((topic, item.id))
             if record is not None:
@@ -326,6 +331,7 @@ class Items:
                 self._outcomes.add(1, item.topic, "turned-away")
                 return Validation(Outcome.IGNORE, "the item store turned it away")
         self._outcomes.add(1, item.topic, "accept")
+        self.relay_log.accepted(item.topic)
         self._pending.pop((item.topic, item.id), None)
         if session is not None:
             session.counters.accepted_items += 1

@@ -225,8 +225,10 @@ class Network:
 
                 def busy(failure: Failure, text: str = text) -> Failure:
                     try:
+                        # Twisted's own text would name the address again.
+                        reason = getattr(failure.value, "socketError", failure.value)
                         raise StartError(
-                            f"{self.name}: can't listen on {text}: {failure.getErrorMessage()}; "
+                            f"{self.name}: can't listen on {text}: {reason}; "
                             f"stop what uses it, or change `listen` of this network's transport"
                         )
                     except StartError:
@@ -284,6 +286,7 @@ class Network:
         self.scheduler.stop()
         self._refusals.flush(self.clock.seconds(), everything=True)
         self._session_log.flush(self.clock.seconds(), everything=True)
+        self.items.relay_log.flush(self.clock.seconds(), everything=True)
         if was_running:
             await self._save(anchors)
 
@@ -301,6 +304,15 @@ class Network:
     def _abort_all(self) -> None:
         for session in list(self.sessions.values()):
             session.abort("stopping")
+
+    def reconfigure(self, spec: NetworkSpec) -> None:
+        """Take new limits, at once: a spec that differs from the present one in live fields only."""
+        self.spec, self.limits = spec, spec.limits
+        self.gate.reconfigure(spec.limits)
+        self.book.reconfigure(spec.limits)
+        for bucket in self._address_budgets.values():
+            bucket.rate, bucket.burst = spec.limits.addresses_per_second, spec.limits.addresses_burst
+        self.restart_timers()
 
     def restart_timers(self) -> None:
         """Run the network's timers, at the intervals that its limits say now."""
@@ -703,6 +715,7 @@ class Network:
         now = self.clock.seconds()
         self._refusals.flush(now)
         self._session_log.flush(now)
+        self.items.relay_log.flush(now)
         for session in list(self.sessions.values()):
             session.tick(now)
 

@@ -269,6 +269,7 @@ class Node:
             lambda: network[0].limits,
             metrics,
             lambda label, where, failure: network[0].plugin_failed(label, where, failure),
+            Logger(namespace=f"p2pframe.{spec.name}"),
         )
         book = AddressBook(
             spec.limits,

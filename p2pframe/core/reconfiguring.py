@@ -65,11 +65,7 @@ async def apply(node: Node, new: NodeSpec, changes: Changes) -> Sequence[str]:
 
 
 def _live_network(node: Node, old: NetworkSpec, new: NetworkSpec) -> None:
-    network = node.networks[new.name]
-    network.spec, network.limits = new, new.limits
-    network.gate.reconfigure(new.limits)
-    network.book.reconfigure(new.limits)
-    network.restart_timers()
+    node.networks[new.name].reconfigure(new)
     _reconfigure(node, new.name, choices_of(new), choices_of(old))
 
 

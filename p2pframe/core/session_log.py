@@ -56,11 +56,8 @@ class SessionLog:
             return
         del self._told[session.id]
         if session.slot is not Slot.FEELER:
-            self._log.info(
-                "peer {peer} dropped: {reason} {evidence} (session {session})",
-                peer=str(session.address), reason=session.close_reason,
-                evidence=session.close_evidence, session=session.id,
-            )  # fmt: skip
+            why = ": ".join(filter(None, (session.close_reason, session.close_evidence)))
+            self._log.info("peer {peer} dropped: {why} (session {session})", peer=str(session.address), why=why, session=session.id)
 
     def flush(self, now: float, everything: bool = False) -> None:
         """Say how many were left out; called with every tick, and at stop with `everything`."""

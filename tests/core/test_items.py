@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
+from twisted.logger import Logger
 
 from p2pframe.config.settings import Limits
 from p2pframe.core.items import Items
@@ -75,6 +76,7 @@ class Core:
             lambda: Limits(**limits),
             self.metrics,
             lambda label, where, failure: self.failures.append((label, where)),
+            Logger(namespace="p2pframe.net"),
         )
         self.store = Store()
         self.answer = lambda item: ACCEPTED
