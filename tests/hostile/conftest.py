@@ -27,8 +27,10 @@ class Victim:
         return dial(self.net, source, NODE, CHAINS[chain].default_port, chain)
 
     def friend(self, source: str = "198.51.100.7") -> Peer:
-        """A peer that has shaken hands."""
-        return self.peer(source).shake()
+        """A peer that has shaken hands, and answers pings."""
+        peer = self.peer(source)
+        peer.polite = True
+        return peer.shake()
 
     def closed(self) -> list[str]:
         """The reasons for which sessions ended, in order."""

@@ -24,6 +24,7 @@ class Peer(Protocol):
         self.got: list[tuple[str, bytes]] = []
         self.lost = False
         self.up = False
+        self.polite = False
         self._buffer = b""
 
     def connectionMade(self) -> None:
@@ -40,7 +41,10 @@ class Peer(Protocol):
                 return
             payload = self._buffer[HEAD.size : HEAD.size + length]
             self._buffer = self._buffer[HEAD.size + length :]
-            self.got.append((kind.rstrip(b"\0").decode(), payload))
+            said = kind.rstrip(b"\0").decode()
+            self.got.append((said, payload))
+            if said == "ping" and self.polite:
+                self.say("pong", payload)
 
     # --- what a test says ---
 
