@@ -1,9 +1,8 @@
-"""What the log tells a person of a Bitcoin network, in few lines: the tip, how the sync goes, what was relayed."""
+"""What the log tells a person of a Bitcoin network, in few lines: the tip, and how the sync goes."""
 
 from __future__ import annotations
 
 from p2pframe.interfaces import IContext
-from p2pframe.model import Item
 from p2pframe.protocols.bitcoin.api import Tip
 from p2pframe.protocols.bitcoin.block_store import BlockStore
 from p2pframe.protocols.bitcoin.header import hash_hex
@@ -11,7 +10,6 @@ from p2pframe.protocols.bitcoin.header_index import HeaderIndex, Reorganisation
 
 SYNC_LINE_EVERY = 5.0
 TIP_LINE_EVERY = 1.0
-RELAY_LINE_EVERY = 60.0
 
 
 class Progress:
@@ -24,12 +22,9 @@ class Progress:
         self._said = self._reorganised = -SYNC_LINE_EVERY
         self._latest: Tip | None = None
         self._unsaid = 0
-        self._transactions = 0
-        self._summed = 0.0
 
     def started(self, tip: Tip) -> None:
         """Headers and blocks are loaded."""
-        self._summed = self._context.reactor.seconds()
         self._context.log.info(
             "{chain} at block {height} {tip}, {headers} headers, {blocks} blocks held",
             chain=self._index.chain.name, height=tip.height, tip=hash_hex(tip.hash),
@@ -68,16 +63,7 @@ class Progress:
             off=len(change.disconnected), on=len(change.connected), fork=change.fork_height,
         )  # fmt: skip
 
-    def transaction(self, item: Item) -> None:
-        """A transaction was accepted."""
-        self._transactions += 1
-
     def tick(self, now: float) -> None:
         """Called about once a second."""
         if self._latest is not None and now - self._said >= SYNC_LINE_EVERY:
             self._say(self._latest, now)
-        if now - self._summed >= RELAY_LINE_EVERY:
-            self._summed = now
-            if self._transactions:
-                self._context.log.info("{count} transactions accepted in the last minute", count=self._transactions)
-                self._transactions = 0

@@ -154,10 +154,7 @@ class BitcoinProtocol(Service):
         self.header_sync.start(blob)
         self.block_sync.start()
         self._tip_at = self._expired_at = self.context.reactor.seconds()
-        self._unsubscribe = [
-            self.items.subscribe(BLOCK, self.block_sync.accepted),
-            self.items.subscribe(TX, lambda item, _: self.progress.transaction(item)),
-        ]
+        self._unsubscribe = [self.items.subscribe(BLOCK, self.block_sync.accepted)]
         self._timer = LoopingCall(self._tick)
         self._timer.clock = self.context.reactor
         self._timer.start(1.0, now=False).addErrback(self._timer_failed)
