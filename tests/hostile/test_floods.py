@@ -11,10 +11,8 @@ from p2pframe.protocols.bitcoin.inventory import (
     MSG_TX,
     MSG_WITNESS_BLOCK,
     MSG_WTX,
-    Locator,
     encode_entries,
     encode_ids,
-    encode_locator,
 )
 from p2pframe.protocols.bitcoin.messages import KINDS
 from tests.bitcoin.conftest import mine
