@@ -29,7 +29,7 @@ TURN = 0.02
 
 
 class Feeder:
-    """See the module. `served` counts messages that carried a block or a transaction."""
+    """See the module. `served` counts the blocks that it gave."""
 
     def __init__(self) -> None:
         self.blocks: list[Block] = []
@@ -125,8 +125,6 @@ class Feeder:
         for _, hash in decode_entries(payload):
             if hash in self._heights:
                 peer.send("block", self.blocks[self._heights[hash] - 1].raw)
+                self.served += 1
             elif hash in self.transactions:
                 peer.send("tx", self.transactions[hash].raw)
-            else:
-                continue
-            self.served += 1

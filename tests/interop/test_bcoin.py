@@ -5,6 +5,8 @@ The sync and relay story runs under each relay policy, scorer, storage engine an
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from p2pframe.protocols.bitcoin.api import hash_from_hex, hash_hex, parse_block
@@ -19,6 +21,7 @@ pytestmark = [pytest.mark.interop]
 SYNC = 120
 SEGWIT = 440
 """bcoin votes it in on its regtest chain, at block 432."""
+EXAMPLE_PLUGINS = Path(__file__).parents[2] / "plugins"
 HOSTILE = "127.0.0.66"
 
 
@@ -87,6 +90,15 @@ def test_the_same_in_memory_without_the_restart(p2pnode: MakeNode, bcoin: MakeBc
     """The memory engine keeps nothing over a restart, as it says: the rest of the story holds."""
     ours = p2pnode(node(QUICK, storage="memory")).start()
     a, b = sync_through(ours, bcoin, (ours, ours), restart=False)
+    relay_through(ours, a, b)
+    ours.stop()
+
+
+def test_the_same_with_plugins_from_a_folder(p2pnode: MakeNode, bcoin: MakeBcoin) -> None:
+    """Relay policy, scorer, topology and storage are the worked examples of plugins/, named in the YAML and nothing else."""
+    swapped = {"relay": {"plugin": "lazy-flood"}, "scoring": [{"plugin": "latency"}], "topology": {"plugin": "near"}}
+    ours = p2pnode(node(swapped, storage="journal", plugin_path=[str(EXAMPLE_PLUGINS)])).start()
+    a, b = sync_through(ours, bcoin, (ours, ours), restart=True)
     relay_through(ours, a, b)
     ours.stop()
 
