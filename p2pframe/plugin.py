@@ -79,6 +79,18 @@ def _parse_address(value: object) -> PeerAddress:
         raise PydanticCustomError("address", "{text}", {"text": str(error)}) from None
 
 
+def _peer_id(value: object) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    try:
+        peer_id = bytes.fromhex(value.replace(":", "")) if isinstance(value, str) else b""
+    except ValueError:
+        peer_id = b""
+    if not 16 <= len(peer_id) <= 64:
+        raise PydanticCustomError("peer_id", "not a peer id: write its 32 to 128 hex digits")
+    return peer_id
+
+
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
@@ -104,6 +116,15 @@ Address = Annotated[
     WithJsonSchema({"type": "string", "examples": ["127.0.0.1:18444", "[::1]:18444"]}),
 ]
 """A `PeerAddress`; in the YAML `host:port`, `[v6]:port`."""
+
+
+PeerIdHex = Annotated[
+    bytes,
+    BeforeValidator(_peer_id),
+    PlainSerializer(bytes.hex, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": "^([0-9a-fA-F]{2}:?)+$"}),
+]
+"""A peer id as bytes; in the YAML its hex digits, with or without colons."""
 
 
 class PluginConfig(BaseModel):
@@ -172,6 +193,7 @@ __all__ = [
     "Address",
     "Duration",
     "Field",
+    "PeerIdHex",
     "PluginConfig",
     "PluginSpec",
     "Size",

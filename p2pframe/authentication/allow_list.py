@@ -5,13 +5,13 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, cast
 
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, model_validator
 from pydantic_core import PydanticCustomError
 from zope.interface import implementer
 
 from p2pframe.interfaces import IAuthenticator, IContext, IReconfigurable
 from p2pframe.model import ALLOW, Action, HandshakeInfo, PeerAddress, Slot, Verdict
-from p2pframe.plugin import PluginConfig, live, plugin
+from p2pframe.plugin import PeerIdHex, PluginConfig, live, plugin
 
 _RULE = "authentication.allow-list"
 
@@ -36,26 +36,8 @@ def _network(text: str) -> str:
         raise PydanticCustomError("network", "not a network such as 192.0.2.0/24: {text}", {"text": str(error)}) from None
 
 
-def _peer_id(value: object) -> bytes:
-    if isinstance(value, bytes):
-        return value
-    try:
-        peer_id = bytes.fromhex(value.replace(":", "")) if isinstance(value, str) else b""
-    except ValueError:
-        peer_id = b""
-    if not 16 <= len(peer_id) <= 64:
-        raise PydanticCustomError("peer_id", "not a peer id: write its 32 to 128 hex digits")
-    return peer_id
-
-
 Host = Annotated[str, BeforeValidator(_no_port), AfterValidator(_host)]
 Network = Annotated[str, AfterValidator(_network)]
-PeerIdHex = Annotated[
-    bytes,
-    BeforeValidator(_peer_id),
-    PlainSerializer(bytes.hex, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": "^([0-9a-fA-F]{2}:?)+$"}),
-]
 
 
 class AllowListConfig(PluginConfig):

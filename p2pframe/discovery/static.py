@@ -5,26 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, cast
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema, field_validator
+from pydantic import BeforeValidator, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from p2pframe.interfaces import DiscoveryState, IContext, IDiscovery, IReconfigurable
 from p2pframe.model import FoundAddress, PeerAddress, PeerId
-from p2pframe.plugin import Address, Field, PluginConfig, live, plugin
-
-
-def _parse_peer_id(value: object) -> bytes:
-    if isinstance(value, bytes):
-        return value
-    try:
-        peer_id = bytes.fromhex(value.replace(":", "")) if isinstance(value, str) else b""
-    except ValueError:
-        peer_id = b""
-    if not 16 <= len(peer_id) <= 64:
-        raise PydanticCustomError("peer_id", "not a peer id: write its 32 to 128 hex digits")
-    return peer_id
+from p2pframe.plugin import Address, Field, PeerIdHex, PluginConfig, live, plugin
 
 
 def _from_text(value: object) -> object:
@@ -35,12 +23,9 @@ class StaticPeer(PluginConfig):
     """One peer: where it is and, where the transport can prove it, who it must be."""
 
     address: Address = Field(description="host:port or [v6-address]:port; a name is looked up for each dial.")
-    peer_id: Annotated[
-        bytes | None,
-        BeforeValidator(lambda value: None if value is None else _parse_peer_id(value)),
-        PlainSerializer(lambda value: value and value.hex()),
-        WithJsonSchema({"type": "string", "pattern": "^([0-9a-fA-F]{2}:?)+$"}),
-    ] = Field(None, description="Who must answer there, in hex: checked by transports that prove it, such as tls.")
+    peer_id: PeerIdHex | None = Field(
+        None, description="Who must answer there, in hex: checked by transports that prove it, such as tls."
+    )
 
 
 class StaticConfig(PluginConfig):
