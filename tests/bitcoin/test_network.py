@@ -71,10 +71,14 @@ def test_a_reorganisation_of_three_blocks_passes_through(bitcoins):
         raw = bitcoins.wait(protocol(alice).block(protocol(alice).index.hash_at(n)))
         bitcoins.wait(protocol(carol).submit_block(raw))
     bitcoins.mine(carol, 4, tag=b"\x00new")
+    lines = []
+    log = protocol(bob).progress._context.log
+    log.info = lambda text, **fields: lines.append(text.format(**fields))
     bitcoins.wait(carol.control.connect("bitcoin", PeerAddress(BOB, 18444)))
     bitcoins.net.run_until(lambda: height(alice) == 6, limit=10.0)
     assert protocol(alice).tip() == protocol(carol).tip()
     assert protocol(bob).tip() == protocol(carol).tip()
+    assert "reorganisation: 3 blocks off, 4 on, from height 2" in lines
 
 
 @pytest.mark.parametrize("fault", ["merkle", "witness"])

@@ -6,7 +6,7 @@ from p2pframe.interfaces import IContext
 from p2pframe.protocols.bitcoin.api import Tip
 from p2pframe.protocols.bitcoin.block_store import BlockStore
 from p2pframe.protocols.bitcoin.header import hash_hex
-from p2pframe.protocols.bitcoin.header_index import HeaderIndex, Reorganisation
+from p2pframe.protocols.bitcoin.header_index import HeaderIndex
 
 SYNC_LINE_EVERY = 5.0
 TIP_LINE_EVERY = 1.0
@@ -52,15 +52,15 @@ class Progress:
         else:
             self._context.log.info("new tip: block {height} {tip}", height=tip.height, tip=hash_hex(tip.hash), skipped=skipped)
 
-    def reorganised(self, change: Reorganisation) -> None:
-        """The best chain has another branch now."""
+    def reorganised(self, off: int, tip: Tip, on: int) -> None:
+        """Our chain has left a branch: `off` blocks were taken off, and `on` put on, up to `tip`."""
         now = self._context.reactor.seconds()
         if now - self._reorganised < TIP_LINE_EVERY:
             return  # where a block costs nothing, someone could fill the log
         self._reorganised = now
         self._context.log.info(
             "reorganisation: {off} blocks off, {on} on, from height {fork}",
-            off=len(change.disconnected), on=len(change.connected), fork=change.fork_height,
+            off=off, on=on, fork=tip.height - on,
         )  # fmt: skip
 
     def tick(self, now: float) -> None:

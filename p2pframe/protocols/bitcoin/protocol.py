@@ -398,7 +398,6 @@ class BitcoinProtocol(Service):
     def _headers_added(self, peer: Conversation | None, added: AddResult) -> None:
         if added.change is not None:
             if added.change.disconnected:
-                self.progress.reorganised(added.change)
                 self.block_sync.reorganised()
             self.block_sync.join()
         self.block_sync.schedule()
@@ -410,6 +409,8 @@ class BitcoinProtocol(Service):
         if not self.syncing or len(self.pool):
             self.follower.changed(disconnected, connected, at_hand)
         self._tip_at = self.context.reactor.seconds()
+        if disconnected:
+            self.progress.reorganised(len(disconnected), tip, len(connected))
         self.progress.tip(tip)
         for callback in tuple(self._on_tip):
             try:
