@@ -67,7 +67,9 @@ class HeaderSync:
         """A session has opened."""
         if peer.serves_blocks:
             self._peers[peer] = False
-            if self.peer is None:
+            turn = self.peer
+            # Whoever dials in first and says nothing must not hold up the sync once there is somebody whom we chose.
+            if turn is None or (turn.session.inbound and not turn.best_header and not peer.session.inbound):
                 self._choose()
 
     def closed(self, peer: Conversation) -> None:
