@@ -290,12 +290,14 @@ class BlockSync:
         height = self.chain.height
         self._joined_gauge.set(height)
         self._tip_changed(move.lost, move.gained, self._at_hand)
+        # Not in a long sync; but headers ahead whose bodies nobody gives must not make us dumb.
+        news = self._index.height - height < NEWS or not self._index.is_active(self.chain.tip)
         for hash in move.gained[-NEWS:]:
             fresh = self._fresh.pop(hash, None)
             if fresh is not None:
                 item, source = fresh
                 self._fresh_bytes -= item.size
-                if self._index.height - height < NEWS:
+                if news:
                     self._items.spread(item, source if source is not None and not source.closing else None)
 
     def _at_hand(self, hash: bytes) -> Block | None:

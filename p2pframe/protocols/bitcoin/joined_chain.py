@@ -70,12 +70,12 @@ class JoinedChain:
         if hash not in index or index.is_invalid(hash) or index.work_of(hash) <= self.work:
             return None
         ours = self.tip
-        height, our_height = index.height_of(hash), index.height_of(ours)
-        if abs(height - our_height) > LONGEST_BRANCH:
-            return None
+        height = index.height_of(hash)
+        our_height = index.height_of(ours)
+        furthest = our_height - LONGEST_BRANCH
         missing: list[bytes] = []
         # Step by step on both sides and not by `fork_of`: a branch of headers can be long, and this is asked often.
-        for _ in range(3 * LONGEST_BRANCH):
+        while furthest <= height <= our_height + LONGEST_BRANCH and our_height >= furthest:
             if hash == ours:
                 missing.reverse()
                 return missing
