@@ -49,6 +49,10 @@ class StartError(P2PFrameError):
     """The node can't start: a busy port, an unwritable or locked data directory, a newer schema."""
 
 
+class RestartNeeded(StartError):
+    """A change of the configuration takes a restart of the whole node; nothing of it was applied."""
+
+
 class StorageError(P2PFrameError):
     """The storage engine failed to read or write; the text names the operation and the file."""
 

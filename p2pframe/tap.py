@@ -26,7 +26,7 @@ from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
 from p2pframe.config import NodeSettings, NodeSpec, load
-from p2pframe.errors import ConfigError, P2PFrameError
+from p2pframe.errors import ConfigError, P2PFrameError, RestartNeeded
 from p2pframe.logs import NodeLog, Output
 from p2pframe.notify import notify
 
@@ -80,6 +80,7 @@ class NodeService(Service):
         self.failed = ""
         self.starting: Deferred[None] | None = None
         self._sweep: LoopingCall | None = None
+        self._reloading = False
         self._stderr: int | None = os.dup(2) if self.daemon else None
         self._log_file: Path | None = None
         self.node_log = NodeLog(self._output(), as_json or spec.node.log_json, spec.node.log_level, spec.node.log_rate)
@@ -124,7 +125,7 @@ class NodeService(Service):
         # other end open itself, so a daemon that died without a word would leave it waiting for good.
         signal.signal(signal.SIGTERM, self._interrupted)
         node = Node(self.spec, cast("IHostReactor", reactor))
-        node.settings_changed.append(self._take_log_settings)
+        node.settings_changed.append(self._settings_changed)
         try:
             if self._log_file is not None and self._log_file.parent != self.spec.node.data_dir:
                 self._open_log()
@@ -203,19 +204,28 @@ class NodeService(Service):
         self.node_log.output.reopen()
         if self.node is None or not self.running:
             return succeed(None)
+        self._reloading = True
         notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         changing = self.node.control.reconfigure(self.path)
-        return changing.addCallbacks(self._reloaded, self._not_reloaded).addBoth(lambda _: notify("READY=1") and None)
+        return changing.addCallbacks(self._reloaded, self._not_reloaded).addCallback(self._reload_over)
 
     def _reloaded(self, done: Sequence[str]) -> None:
         for words in done or ("nothing differs",):
             self.log.info("configuration read again: {words}", words=words)
 
-    def _take_log_settings(self, settings: NodeSettings) -> None:
-        self.node_log.level, self.node_log.rate = settings.log_level, settings.log_rate
+    def _settings_changed(self, settings: NodeSettings) -> None:
+        """Called while a change is applied, whoever asked for it; one of ours says what it did first."""
+        if not self._reloading:
+            self.node_log.level, self.node_log.rate = settings.log_level, settings.log_rate
+
+    def _reload_over(self, _: None) -> None:
+        self._reloading = False
+        if self.node is not None:
+            self._settings_changed(self.node.spec.node)
+        notify("READY=1")
 
     def _not_reloaded(self, failure: Failure) -> None:
-        if failure.check(ConfigError):
+        if failure.check(ConfigError, RestartNeeded):
             for line in failure.getErrorMessage().splitlines():
                 self.log.error("configuration not taken: {line}", line=line)
         elif failure.check(P2PFrameError):

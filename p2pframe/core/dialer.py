@@ -24,15 +24,20 @@ if TYPE_CHECKING:
 
 
 class ManualPeer:
-    """A peer that the operator named, with its backoff: the wait doubles with each failure, up to `manual_retry`."""
+    """A peer that the operator named, with its backoff: the wait doubles with each failure, up to `manual_retry`.
 
-    __slots__ = ("address", "failures", "not_before", "peer_id")
+    `source` is the discovery plugin that told of it, `trouble` why it was not reached the last time, as the log said.
+    """
 
-    def __init__(self, address: PeerAddress, peer_id: PeerId | None) -> None:
+    __slots__ = ("address", "failures", "not_before", "peer_id", "source", "trouble")
+
+    def __init__(self, address: PeerAddress, peer_id: PeerId | None, source: str) -> None:
         self.address = address
         self.peer_id = peer_id
+        self.source = source
         self.failures = 0
         self.not_before = 0.0
+        self.trouble = ""
 
 
 class _Dial(Factory):
@@ -70,6 +75,8 @@ class _Dial(Factory):
     def ended(self, reason: str, evidence: str) -> None:
         """The session is over, before or after it opened."""
         self.dialer.finished(self)
+        if self.session is None or not self.session.was_open:
+            self.dialer.not_reached(self.address, ": ".join(filter(None, (reason, evidence))))
         if self.waiting is not None:
             waiting, self.waiting = self.waiting, None
             waiting.errback(SessionClosed(f"{self.address}: {reason}" + (f": {evidence}" if evidence else "")))
@@ -91,10 +98,23 @@ class Dialer:
         """The dials whose session has not opened yet."""
         return tuple((dial.address, dial.slot) for dial in self._dials.values())
 
-    def add_manual(self, found: FoundAddress) -> None:
-        """An address of the operator's own: keep a session with it, whatever the topology says."""
-        if found.address not in self.manual:
-            self.manual[found.address] = ManualPeer(found.address, found.peer_id)
+    def set_manual(self, source: str, found: Sequence[FoundAddress]) -> int:
+        """The operator's own addresses, all that `source` knows now: keep sessions with them, whatever the topology says.
+
+        One that it knew before and does not know any more is not dialled again. Returns how many are new.
+        """
+        named = {one.address: one for one in found}
+        for address in [a for a, peer in self.manual.items() if peer.source == source and a not in named]:
+            del self.manual[address]
+        new = 0
+        for address, one in named.items():
+            held = self.manual.get(address)
+            if held is None:
+                self.manual[address] = ManualPeer(address, one.peer_id, source)
+                new += 1
+            elif held.source == source:
+                held.peer_id = one.peer_id
+        return new
 
     def connect(self, address: PeerAddress) -> Deferred[SessionId]:
         """Dial a manual peer once. Fires with the session's id when it is open, fails with `SessionClosed`."""
@@ -109,7 +129,7 @@ class Dialer:
         """Open what is missing: first manual peers, then what the topology wants most."""
         network, limits = self.network, self.network.limits
         now = network.clock.seconds()
-        for peer in self.manual.values():
+        for peer in tuple(self.manual.values()):
             if len(self._dials) >= limits.dial_concurrency:
                 return
             if now >= peer.not_before and peer.address not in self._dials and not network.connected_to(peer.address):
@@ -143,6 +163,7 @@ class Dialer:
             else:
                 why = "no transport of this network dials such an address" if via is None else verdict.reason  # type: ignore[union-attr]
             self._results.add(1, slot.value, "refused")
+            self.not_reached(address, why)
             if waiting is not None:
                 waiting.errback(SessionClosed(f"{address}: {why}"))
             return
@@ -162,10 +183,20 @@ class Dialer:
         if manual is not None:
             manual.failures = 0
             manual.not_before = 0.0
+            manual.trouble = ""
         dial = self._dials.get(session.address)
         if dial is not None and dial.session is session:
             self._results.add(1, dial.slot.value, "opened")
             dial.opened()
+
+    def not_reached(self, address: PeerAddress, why: str) -> None:
+        """A dial has not led to an open session: of a peer that the operator named the log says so, once for each reason."""
+        log, peer = self.network.log, self.manual.get(address)
+        if peer is None or peer.trouble == why or not self.network.running:
+            log.debug("could not reach {peer}: {why}", peer=str(address), why=why)
+        else:
+            peer.trouble = why
+            log.warn("could not reach {peer}: {why}; it is tried again, and told of when that changes", peer=str(address), why=why)
 
     def finished(self, dial: _Dial) -> None:
         """A dial has come to its end: opened, or not."""
@@ -188,7 +219,6 @@ class Dialer:
         timed_out = result.check(CancelledError) is not None or "TimeoutError" in str(result.type)
         self._results.add(1, dial.slot.value, "timeout" if timed_out else "failed")
         text = "timed out" if timed_out else result.getErrorMessage()
-        self.network.log.debug("could not reach {peer}: {reason}", peer=str(dial.address), reason=text)
         dial.ended("not-reached", text)
 
     def _address_for(self, addresses: tuple[PeerAddress, ...]) -> FoundAddress | None:

@@ -110,15 +110,13 @@ class Finder:
             for one in found
         ]
         if source.plugin.manual:
-            for one in whole:
-                self.network.dialer.add_manual(one)
-            new = len(whole)
+            new = self.network.dialer.set_manual(source.plugin.name, whole)
         else:
             new = self.network.book.add([one for one in whole if self.network.dialable(one.address)], source.plugin.name)
         source.yielded += new
         self._found.add(len(whole) - new, source.plugin.name, "no")
         self._found.add(new, source.plugin.name, "yes")
-        if whole:
+        if new:
             self.network.log.info(
                 "{source} found {count} addresses, {new} of them new", source=source.plugin.name, count=len(whole), new=new
             )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from twisted.python.failure import Failure
 
 from p2pframe.config import Changes, Effect, NetworkSpec, NodeSpec, PluginChoice
-from p2pframe.errors import P2PFrameError, StartError
+from p2pframe.errors import P2PFrameError, RestartNeeded, StartError
 from p2pframe.interfaces import IReconfigurable
 
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 async def apply(node: Node, new: NodeSpec, changes: Changes) -> Sequence[str]:
     """Apply `changes`, the difference between the node's spec and `new`. Returns what was done, in words.
 
-    A network that did not come up the last time is tried again, whatever differs. Raises `StartError` where it takes a
-    restart of the whole node (nothing is applied then), or where networks did not come up: the rest is applied, and the
+    A network that did not come up the last time is tried again, whatever differs. Raises `RestartNeeded` (nothing
+    is applied then), or `StartError` where networks did not come up: the rest is applied, and the
     text names those that are down.
     """
     if changes.node.effect is Effect.RESTART or changes.storage.effect is Effect.RESTART:
         fixed = [str(c) for part in (changes.node, changes.storage) for c in part.changes if not c.live]
-        raise StartError("these take a restart of the node, and nothing was changed: " + "; ".join(fixed))
+        raise RestartNeeded("these take a restart of the node, and nothing was changed: " + "; ".join(fixed))
     done: list[str] = []
     old, node.spec = node.spec, new
     if changes.node.changes:

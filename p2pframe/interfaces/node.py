@@ -105,8 +105,8 @@ class INodeControl(Interface):
     def reconfigure(path: str | Path) -> Deferred[Sequence[str]]:
         """Check a whole config file and apply it: `reconfigure` where only live fields differ, else a restart of the network.
 
-        Fires with what was done, in words. Fails with `ConfigError` where the file has mistakes, with `StartError` where it takes
-        a restart of the node: nothing has changed then. A `StartError` that says which networks are down came after the rest was
+        Fires with what was done, in words. Fails with `ConfigError` where the file has mistakes, with `RestartNeeded` where it
+        takes a restart of the node: nothing has changed then. Another `StartError` says which networks are down, the rest being
         applied; they are tried again at the next call, whatever differs.
         """
 

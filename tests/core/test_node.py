@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from twisted.logger import Logger, formatEvent
 
 from p2pframe.errors import PluginError, StartError
 from p2pframe.model import Action, Fact, Floor, FoundAddress, PeerAddress, Slot
@@ -231,3 +232,26 @@ def test_plugins_that_ask_for_each_other_in_a_circle_are_an_error_that_names_the
     )
     with pytest.raises(PluginError, match=r"circle: application\.ping -> application\.pong|application\.ping.*circle"):
         cluster.start_file(ALICE, path)
+
+
+def test_a_named_peer_that_is_not_reached_is_told_of_once_for_each_reason(cluster):
+    bob = cluster.start(BOB, (ALICE,))
+    network = bob.networks["chat"]
+    said = []
+    network.log = Logger(observer=lambda event: event["log_level"].name == "warn" and said.append(formatEvent(event)))
+    cluster.net.run(30.0, step=0.1)
+    assert len(said) == 1
+    assert said[0].startswith(f"could not reach {ALICE}:7777: not-reached: ")
+    cluster.start(ALICE)
+    cluster.net.run_until(lambda: opened(bob), limit=130.0)
+    assert network.dialer.manual[PeerAddress(ALICE, 7777)].trouble == ""
+    assert len(said) == 1
+
+
+def test_a_named_peer_that_is_named_no_more_is_not_dialled_again(cluster):
+    bob = cluster.start(BOB, (ALICE, CAROL))
+    cluster.net.run(10.0, step=0.1)
+    assert len(bob.networks["chat"].dialer.manual) == 2
+    cluster.wait(bob.control.reconfigure(cluster.config(BOB, (CAROL,))))
+    cluster.net.run(130.0, step=0.5)
+    assert [peer.address.host for peer in bob.networks["chat"].dialer.manual.values()] == [CAROL]
