@@ -9,7 +9,7 @@ import pytest
 
 from p2pframe.core.scheduler import Scheduler
 from p2pframe.interfaces import TopicRules
-from p2pframe.model import Item, ItemId, SessionId, Slot
+from p2pframe.model import SessionId, Slot
 from p2pframe.protocols.bitcoin.block_store import TOPIC
 from p2pframe.protocols.bitcoin.block_sync import CANDIDATES, FRESH_BYTES, RETRY, BlockSync
 from p2pframe.protocols.bitcoin.chains import REGTEST
