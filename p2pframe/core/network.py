@@ -76,6 +76,8 @@ from p2pframe.model import (
 T = TypeVar("T")
 
 _ROTATE_INTERVAL = 10.0
+_NO_REFUSALS = ("closed-by-peer", "stopping")
+"""How an inbound session may end before it has said who it is, without having been refused."""
 
 
 class _Inbound(Factory):
@@ -516,6 +518,9 @@ class Network:
         )  # fmt: skip
         if was_open:
             self._session_log.ended(session, self.clock.seconds())
+        elif session.inbound and session.handshake is None and session.close_reason not in _NO_REFUSALS:
+            verdict = Verdict(Action.DISCONNECT, "handshake", session.close_reason, session.close_evidence)
+            self._refusals.note(verdict, session.address, self.clock.seconds())
         if self._all_closed is not None and not self.sessions:
             done, self._all_closed = self._all_closed, None
             done.callback(None)

@@ -133,6 +133,8 @@ def test_a_peer_that_says_nothing_is_dropped_at_the_handshake_deadline(cluster):
     assert not alice.networks["chat"].sessions
     closed = [e for e in alice.view.events() if e.kind == "session.closed"]
     assert closed[-1].fields["reason"] == "handshake-timeout"
+    refused = [e.fields for e in alice.view.events() if e.kind == "peer.refused"]
+    assert refused == [{"rule": "handshake", "reason": "handshake-timeout", "evidence": "not open after 10 s"}]
 
 
 def test_a_busy_port_is_a_start_error_that_names_it_and_leaves_nothing_behind(cluster):
