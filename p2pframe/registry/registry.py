@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -24,6 +25,8 @@ from p2pframe.plugin import PluginSpec
 from p2pframe.registry import local
 from p2pframe.registry.ownership import check_owner
 
+_PREAMBLE = re.compile(r"^(The object )?.*? has failed to implement interface [\w.]+: The (contract of )?([\w.]+\.(?=I[A-Z]))?")
+"""How zope begins what it says of one fault; the rest names the interface's method."""
 GROUP = "p2pframe.plugins"
 
 
@@ -242,6 +245,6 @@ def _verify(cls: type[Any], known: Known) -> None:
 
 
 def _missing(error: Exception) -> str:
-    """zope's words in one line, without the object's own long name."""
-    text = str(error).strip()
-    return " ".join(text.split()).removeprefix("The object ").rstrip(".")
+    """zope's words in one line, without what was said before: whose class it is, and the modules of the interface."""
+    text = " ".join(str(error).split()).rstrip(".")
+    return _PREAMBLE.sub("", text).replace(" attribute was not provided", " is missing")
