@@ -42,6 +42,9 @@ class Finder:
         self.network = network
         self._sources = [_Source(plugin) for plugin in plugins]
         self._found = network.metrics.counter("discovery_addresses_total", "Addresses found.", ("source", "new"))
+        self._left_out = network.metrics.counter(
+            "discovery_left_out_total", "Addresses of one look beyond limits.discovery_addresses.", ("source",)
+        )
         self._errors = network.metrics.counter("discovery_errors_total", "Looks that failed.", ("source",))
 
     def step(self, uptime: float, outbound: int, wanted: int) -> None:
@@ -95,6 +98,7 @@ class Finder:
             if isinstance(result, Failure):
                 self._failed(source, "find", result)
             else:
+                self._left_out.add(max(0, len(result) - limits.discovery_addresses), source.plugin.name)
                 self._take(source, result[: limits.discovery_addresses])
 
         running.addBoth(finished)

@@ -611,14 +611,18 @@ class Network:
             bucket = TokenBucket(self.limits.addresses_per_second, self.limits.addresses_burst)
             self._address_budgets[session.id] = bucket
         taken: list[FoundAddress] = []
-        dropped = 0
+        dropped = not_dialable = 0
         for found in addresses:
             if not bucket.take(1, now):
                 dropped += 1
             elif self.dialable(found.address):
                 taken.append(found)
+            else:
+                not_dialable += 1
         new = self.book.add(taken, session.address)
         self._addresses.add(new, "new")
+        self._addresses.add(len(taken) - new, "not-new")
+        self._addresses.add(not_dialable, "not-dialable")
         self._addresses.add(dropped, "over-rate")
         return len(taken)
 

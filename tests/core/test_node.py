@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from twisted.internet.defer import succeed
 from twisted.logger import Logger, formatEvent
 
 from p2pframe.errors import PluginError, StartError
@@ -189,6 +190,10 @@ def test_new_limits_hold_for_the_sessions_that_are_there(cluster):
     cluster.wait(alice.control.reconfigure(path))
     cluster.net.run(100.0, step=1.0)
     assert told() == 3
+    counted = {labels[1]: n for labels, n in alice.metrics.snapshot()["p2pframe_told_addresses_total"].items()}
+    # Two of one source may fall into one place of the book.
+    assert counted.pop("new") + counted.pop("not-new") == 11
+    assert counted == {"not-dialable": 0, "over-rate": 5}
 
 
 def test_manual_connections_by_hand_say_how_they_went(cluster):
@@ -257,3 +262,11 @@ def test_a_named_peer_that_is_named_no_more_is_not_dialled_again(cluster):
     cluster.wait(bob.control.reconfigure(cluster.config(BOB, (CAROL,))))
     cluster.net.run(130.0, step=0.5)
     assert [peer.address.host for peer in bob.networks["chat"].dialer.manual.values()] == [CAROL]
+
+
+def test_more_addresses_than_one_look_may_bring_are_counted(cluster):
+    bob = cluster.start(BOB, (ALICE,), extra="    limits: {discovery_addresses: 1}")
+    source = bob.networks["chat"].finder._sources[0].plugin
+    source.find = lambda limit: succeed([FoundAddress(PeerAddress(f"203.0.113.{n}", 7777)) for n in range(1, 6)])
+    bob.networks["chat"].finder._ask(bob.networks["chat"].finder._sources[0], 0.0)
+    assert bob.metrics.snapshot()["p2pframe_discovery_left_out_total"]["chat", "static"] == 4
