@@ -15,6 +15,7 @@ from p2pframe.protocols.bitcoin.block_sync import CANDIDATES, FRESH_BYTES, RETRY
 from p2pframe.protocols.bitcoin.chains import REGTEST
 from p2pframe.protocols.bitcoin.config import BitcoinConfig
 from p2pframe.protocols.bitcoin.header_index import HeaderIndex
+from p2pframe.protocols.bitcoin.joined_chain import JoinedChain
 from p2pframe.testing.context import FakeContext
 from tests.bitcoin.chain_makers import chain_of, digest
 
@@ -379,6 +380,14 @@ def test_blocks_of_our_branch_that_come_out_of_order_are_followed_too():
         rig.give(honest, hash)
     assert rig.tip == digest(CHAIN[22])
     assert {digest(h) for h in CHAIN[20:23]} <= set(rig.items.spreads)
+
+
+def test_after_a_restart_our_branch_is_found_again_beside_headers_without_bodies():
+    rig, _ = synced()
+    rig.headers(branch_at(15, 30, b"secret"))
+    again = JoinedChain(rig.index, rig.store)
+    again.start()
+    assert again.tip == digest(CHAIN[19])
 
 
 def test_a_long_branch_of_headers_costs_little_to_judge():

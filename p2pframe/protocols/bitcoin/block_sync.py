@@ -122,15 +122,17 @@ class BlockSync:
         asked for already."""
         index = self._index
         covered = index.height_of(before) if before and index.is_active(before) else 0
-        if covered < self._next - 1 and index.is_active(peer.best_header):
+        if covered < max(self._next - 1, self._store.joined_height + 1) and index.is_active(peer.best_header):
             timeout = self._config().block_timeout
             for hash in self._wanted:
                 height = index.height_of(hash)
                 if height > covered and self.has(peer, hash, height):
                     self._scheduler.want(TOPIC, ItemId(hash), [peer.session.id], timeout)
-        # A new candidate is no reason to wait any longer for what the others could not give.
-        self._retry.clear()
-        self.schedule(again=True)
+            # A new candidate: no need to wait any longer for what the others could not give.
+            self._retry.clear()
+            self.schedule(again=True)
+        else:
+            self.schedule()
         if not index.is_active(peer.best_header):
             self._branch(peer)
 

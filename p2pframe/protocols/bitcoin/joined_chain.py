@@ -17,6 +17,9 @@ from p2pframe.protocols.bitcoin.headers import MAXIMUM_HEADERS
 LONGEST_BRANCH = 288
 """Blocks behind our tip at which a branch beside the best header's may leave our chain and still be followed."""
 
+LATEST = 4000
+"""Headers among which a branch is looked for at start."""
+
 
 class Move(NamedTuple):
     """How the chain changed: hashes that it lost (newest first) and gained (oldest first)."""
@@ -35,7 +38,13 @@ class JoinedChain:
 
     def start(self) -> None:
         """The index and the store are loaded."""
-        self.tip = self._index.hash_at(self._store.joined_height)
+        index = self._index
+        self.tip = index.hash_at(self._store.joined_height)
+        # Headers that others kept the blocks of may be the best ones still: ours is among the latest, then.
+        for position in range(len(index) - 1, max(0, len(index) - LATEST), -1):
+            hash = index.hash_of(position)
+            if self._store.have(ItemId(hash)) and not index.is_active(hash):
+                self.change_to(hash)
 
     @property
     def height(self) -> int:

@@ -25,12 +25,15 @@ from p2pframe.protocols.bitcoin.inventory import (
     encode_entries,
     encode_ids,
 )
+from p2pframe.protocols.bitcoin.messages import NODE_NETWORK
 from p2pframe.protocols.bitcoin.pool import TX
 from p2pframe.protocols.bitcoin.transaction import Transaction, parse_transaction
 
 if TYPE_CHECKING:
     from p2pframe.protocols.bitcoin.conversation import Conversation
 
+LIMITED_DEPTH = 290
+"""Blocks behind the tip that a pruned node serves: BIP159's 288, and two for a race with the latest (as Bitcoin Core)."""
 _TOGETHER = 65_536
 """Bytes of transactions that are written at once."""
 
@@ -111,8 +114,11 @@ class Serving:
 
     def _read_block(self, id: ItemId, witness: bool) -> None:
         protocol = self._peer.protocol
-        if not protocol.serves or id not in protocol.block_sync.chain:
+        chain = protocol.block_sync.chain
+        if not protocol.serves or id not in chain:
             return  # silence: we never said that we have it
+        if not protocol.services & NODE_NETWORK and chain.height - protocol.index.height_of(id) > LIMITED_DEPTH:
+            return  # what is left of older blocks would tell one pruned node from another (BIP159)
         self._write_out()
         self._reading = True
         Deferred.fromCoroutine(self._give_block(id, witness)).addErrback(self._not_read).addBoth(self._read_on)
