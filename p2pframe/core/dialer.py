@@ -145,7 +145,7 @@ class Dialer:
         for want in network.call_plugin("topology", "wants", lambda: topology.wants(view), none):
             found: FoundAddress | Candidate | None = self._address_for(want.addresses)
             if found is None:
-                found = network.draw(want, view, self._in_group)
+                found = network.addresses.draw(want, view, self._in_group)
             if found is not None:
                 self.dial(found.address, want.slot, found.peer_id)
                 return

@@ -116,7 +116,7 @@ class Finder:
         if source.plugin.manual:
             new = self.network.dialer.set_manual(source.plugin.name, whole)
         else:
-            new = self.network.book.add([one for one in whole if self.network.dialable(one.address)], source.plugin.name)
+            new = self.network.book.add([one for one in whole if self.network.addresses.dialable(one.address)], source.plugin.name)
         source.yielded += new
         self._found.add(len(whole) - new, source.plugin.name, "no")
         self._found.add(new, source.plugin.name, "yes")

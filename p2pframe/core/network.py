@@ -6,21 +6,19 @@ meet: a connection comes in or goes out here, is admitted here, and ends here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.internet.interfaces import IAddress, IListeningPort
-from twisted.internet.protocol import Factory
+from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from p2pframe.config.settings import Limits, NetworkSpec
 from p2pframe.core.address_book import AddressBook
+from p2pframe.core.addresses import Addresses
+from p2pframe.core.admission import Admission
 from p2pframe.core.bans import BanList
 from p2pframe.core.context import World
 from p2pframe.core.datagrams import DatagramGate
@@ -29,36 +27,23 @@ from p2pframe.core.events import Events
 from p2pframe.core.finder import Finder
 from p2pframe.core.gate import Gate, Refusals
 from p2pframe.core.items import Items
-from p2pframe.core.limits import TokenBucket
+from p2pframe.core.parts import Parts
+from p2pframe.core.ports import Ports
 from p2pframe.core.scheduler import Scheduler
-from p2pframe.core.session import Session, peer_address
+from p2pframe.core.session import Session
 from p2pframe.core.session_log import SessionLog
 from p2pframe.core.standing import Standing
-from p2pframe.errors import StartError
 from p2pframe.interfaces import (
-    IAddressBook,
-    IAuthenticator,
-    IDatagramTransport,
-    IDiscovery,
     INamespace,
-    INetworkProtocol,
-    IRelayPolicy,
-    IScorer,
     IStatus,
-    ITopology,
     ITransport,
-    IUpgrade,
-    IValidator,
     Metrics,
     NetworkView,
 )
 from p2pframe.model import (
     Action,
-    Candidate,
     Drop,
     Fact,
-    FoundAddress,
-    HandshakeInfo,
     ItemId,
     PeerAddress,
     PeerId,
@@ -69,7 +54,6 @@ from p2pframe.model import (
     Topic,
     TopologyView,
     Verdict,
-    Want,
     netgroup,
 )
 
@@ -78,62 +62,6 @@ T = TypeVar("T")
 _ROTATE_INTERVAL = 10.0
 _NO_REFUSALS = ("closed-by-peer", "stopping")
 """How an inbound session may end before it has said who it is, without having been refused."""
-
-
-class _Inbound(Factory):
-    """Makes the sessions of one listening place, for those that the gate lets through."""
-
-    noisy = False
-
-    def __init__(self, network: Network, via: ITransport) -> None:
-        self.network = network
-        self.via = via
-
-    def buildProtocol(self, addr: IAddress | None) -> Session | None:
-        """Called for each connection accepted; None hangs up."""
-        return None if addr is None else self.network.accept(peer_address(addr), self.via)
-
-
-@implementer(IAddressBook)
-class BookService:
-    """The address book as a protocol sees it: what is added passes the protocol's own filter."""
-
-    def __init__(self, network: Callable[[], Network]) -> None:
-        self._of = network
-
-    @property
-    def _network(self) -> Network:
-        return self._of()
-
-    @property
-    def size(self) -> int:
-        """See `IAddressBook.size`."""
-        return self._network.book.size
-
-    def sample(self, maximum: int, percent: int = 100) -> Sequence[FoundAddress]:
-        """See `IAddressBook.sample`."""
-        return self._network.book.sample(maximum, percent)
-
-    def add(self, found: Sequence[FoundAddress], source: PeerAddress | str) -> int:
-        """See `IAddressBook.add`."""
-        return self._network.book.add([one for one in found if self._network.dialable(one.address)], source)
-
-
-class Parts:
-    """The plugins of a network, once they are built."""
-
-    def __init__(self) -> None:
-        self.protocol: INetworkProtocol
-        self.transports: list[ITransport] = []
-        self.datagrams: list[IDatagramTransport] = []
-        self.upgrades: list[IUpgrade] = []
-        self.discovery: list[IDiscovery] = []
-        self.topology: ITopology | None = None
-        self.relay: IRelayPolicy | None = None
-        self.scorers: list[IScorer] = []
-        self.authenticators: list[IAuthenticator] = []
-        self.validators: list[IValidator] = []
-        self.stores: dict[Topic, Any] = {}
 
 
 class Network:
@@ -181,14 +109,11 @@ class Network:
         self.running = False
         self._next_id = 0
         self._started = 0.0
-        self._ports: list[IListeningPort] = []
-        self._listening: list[str] = []
+        self.ports = Ports(self)
         self._loops: list[LoopingCall] = []
-        self._address_budgets: dict[SessionId, TokenBucket] = {}
         self._all_closed: Deferred[None] | None = None
         self._closed_total = metrics.counter("sessions_closed_total", "Sessions ended.", ("reason",))
         self._opened_total = metrics.counter("sessions_opened_total", "Sessions opened.", ("slot",))
-        self._refused_total = metrics.counter("sessions_refused_total", "Peers refused after the handshake.", ("rule",))
         self._plugin_errors = metrics.counter("plugin_errors_total", "Exceptions out of plugins.", ("plugin", "where"))
         self._over_budget = metrics.counter("over_budget_total", "Times that reading paused, the budget being spent.")
         self._handshakes_shed = metrics.counter(
@@ -198,56 +123,18 @@ class Network:
             "receive_buffers_shed_total", "Sessions ended as unprocessed bytes of all were too many."
         )
         self._shed = metrics.counter("send_buffers_shed_total", "Sessions ended as unsent bytes of all were too many.")
-        self._addresses = metrics.counter("told_addresses_total", "Addresses that peers told of.", ("result",))
         self._sessions_gauge = metrics.gauge("sessions", "Open sessions by class.", ("slot",))
         self._session_log = SessionLog(self.log)
         self._refusals = Refusals(spec.name, metrics, events, self.log)
         self.gate = Gate(spec.name, spec.limits, bans, metrics, self._refusals, self._inbound_slots)
+        self.admission = Admission(self, self._refusals)
         self.standing = Standing(parts.scorers, metrics, self.plugin_failed)
+        self.addresses = Addresses(self)
         self.dialer = Dialer(self, world.rng(f"{spec.name}/dialer"))
         self.finder = Finder(self, parts.discovery)
         self.datagram_gates = [DatagramGate(self, transport) for transport in parts.datagrams]
 
     # --- start and stop ---
-
-    def listen(self) -> list[Deferred[None]]:
-        """Open the listening ports; sessions are refused until `open`. Raises `StartError` naming the address.
-
-        Called before anything is started, so that a busy port is known at once. Returns what has not bound yet.
-        """
-        waiting: list[Deferred[None]] = []
-        for via in self.parts.transports:
-            for endpoint, text in via.listeners():
-                failures: list[Failure] = []
-                listening = maybeDeferred(endpoint.listen, _Inbound(self, via))
-
-                def bound(port: IListeningPort, text: str = text) -> None:
-                    self._ports.append(port)
-                    self._listening.append(text)
-
-                def busy(failure: Failure, text: str = text) -> Failure:
-                    try:
-                        # Twisted's own text would name the address again.
-                        reason = getattr(failure.value, "socketError", failure.value)
-                        raise StartError(
-                            f"{self.name}: can't listen on {text}: {reason}; "
-                            f"stop what uses it, or change `listen` of this network's transport"
-                        )
-                    except StartError:
-                        return Failure()
-
-                listening.addCallbacks(bound, busy)
-                listening.addErrback(failures.append)
-                _raise(failures)
-                if not listening.called:
-                    waiting.append(listening.addCallback(partial(_raise, failures)))
-        return waiting
-
-    def unbind(self) -> None:
-        """Close the listening ports of a network that will not be opened."""
-        for port in self._ports:
-            maybeDeferred(port.stopListening).addErrback(lambda f: self.log.failure("could not unbind", failure=f))
-        self._ports.clear()
 
     async def open(self) -> None:
         """Everything is started: take sessions, dial, discover. Nothing of it where `stop` was called meanwhile."""
@@ -259,10 +146,10 @@ class Network:
             return
         self._started = self.clock.seconds()
         self.running = True
-        if self._listening:
-            self.log.info("listening on {places}", places=", ".join(self._listening))
+        if self.ports.places:
+            self.log.info("listening on {places}", places=", ".join(self.ports.places))
         self.restart_timers()
-        self.finder.announce([peer_address(port.getHost()) for port in self._ports])
+        self.finder.announce(self.ports.bound)
 
     async def stop(self) -> None:
         """End everything in order; at most `limits.close_timeout` and a bit."""
@@ -276,9 +163,7 @@ class Network:
             anchors = self.call_plugin("topology", "anchors", lambda: topology.anchors(view), ())
         self.dialer.stop()
         await self.finder.stop()
-        await DeferredList([maybeDeferred(port.stopListening) for port in self._ports], consumeErrors=True)
-        self._ports.clear()
-        self._listening.clear()
+        await self.ports.close()
         for gate in self.datagram_gates:
             try:
                 await gate.close()
@@ -312,8 +197,7 @@ class Network:
         self.spec, self.limits = spec, spec.limits
         self.gate.reconfigure(spec.limits)
         self.book.reconfigure(spec.limits)
-        for bucket in self._address_budgets.values():
-            bucket.rate, bucket.burst = spec.limits.addresses_per_second, spec.limits.addresses_burst
+        self.addresses.reconfigure(spec.limits)
         self.restart_timers()
 
     def restart_timers(self) -> None:
@@ -425,52 +309,6 @@ class Network:
         self._connected[address] = self._connected.get(address, 0) + 1
         return session
 
-    def admit(self, session: Session, info: HandshakeInfo) -> Verdict:
-        """The handshake has said who it is: bans by peer id, authenticators, a slot. The first refusal is the reason."""
-        verdict = self._admission(session, info)
-        if not verdict:
-            self._refused_total.add(1, verdict.rule)
-            self._refusals.note(verdict, session.address, self.clock.seconds())
-            self._act(session, verdict)
-        return verdict
-
-    def _admission(self, session: Session, info: HandshakeInfo) -> Verdict:
-        peer_id = session.info.peer_id or info.peer_id
-        if peer_id is not None and session.slot is not Slot.MANUAL:
-            verdict = self.gate.identified(session.address, peer_id)
-            if not verdict:
-                return verdict
-        for authenticator in self.parts.authenticators:
-            try:
-                verdict = authenticator.admit(info, session.slot)
-            except Exception:  # noqa: BLE001 - an authenticator that fails lets nobody in
-                self.plugin_failed(f"authentication.{authenticator.name}", "admit", Failure())
-                return Verdict(Action.DISCONNECT, f"authentication.{authenticator.name}", "failed", "the check failed")
-            if not verdict:
-                return verdict
-        return self._claim_slot(session)
-
-    def _claim_slot(self, session: Session) -> Verdict:
-        topology = self.topology
-        if topology is None or session.slot is Slot.MANUAL:
-            return Verdict(Action.ALLOW)
-        allowed = self.slots().get(session.slot, 0)
-        # Not those that are ending: who was refused must not hold a place for as long as it does not read why.
-        used = sum(
-            1
-            for s in self.sessions.values()
-            if s.slot is session.slot and s is not session and s.handshake and not s.closing
-        )
-        if used < allowed:
-            return Verdict(Action.ALLOW)
-        view, newcomer = self.view(), session.snapshot()
-        drop = self.call_plugin("topology", "evict", lambda: topology.evict(view, newcomer), None)
-        victim = self.sessions.get(drop.session) if drop is not None else None
-        if drop is None or victim is None or victim is session:
-            return Verdict(Action.DISCONNECT, "slots", "full", f"{used} of {allowed} {session.slot.value} slots in use")
-        victim.close(drop.reason, drop.evidence)
-        return Verdict(Action.ALLOW)
-
     def session_opened(self, session: Session) -> None:
         """The handshake is complete: links, scorers, the dialer and the log hear of it."""
         now = self.clock.seconds()
@@ -496,7 +334,7 @@ class Network:
         """The wire is gone: forget the session and say why it ended."""
         if self.sessions.pop(session.id, None) is not None:
             self._disconnected(session.address)
-        self._address_budgets.pop(session.id, None)
+        self.addresses.forget(session)
         was_open = session.was_open
         self._handshake_over(session)
         for link in session.links:
@@ -540,22 +378,7 @@ class Network:
                 rule=verdict.rule, action=verdict.action.name.lower(), reason=verdict.reason, evidence=verdict.evidence,
                 fact=fact.kind, scores=tuple(score for score, _ in self.standing.scores(session.id)),
             )  # fmt: skip
-            self._act(session, verdict)
-
-    def _act(self, session: Session, verdict: Verdict) -> None:
-        if session.slot is not Slot.MANUAL and not session.protected:
-            rule, reason, evidence = verdict.rule, verdict.reason, verdict.evidence
-            if verdict.action is Action.BAN:
-                peer_id = session.info.peer_id
-                subject = f"id:{peer_id.hex()}" if peer_id is not None else session.address.host
-                banning = self.bans.ban(subject, self.name, verdict.duration, rule, reason, evidence, automatic=True)
-                banning.addErrback(lambda failure: self.log.error("a ban was not kept: {why}", why=failure.getErrorMessage()))
-                self.events.emit(
-                    "peer.banned", self.name, session.id, session.address, rule=rule, reason=reason, evidence=evidence
-                )
-            elif verdict.action is Action.DISCOURAGE:
-                self.bans.discourage(session.address, self.name, rule, reason, evidence)
-        session.close(verdict.reason or verdict.action.name.lower(), verdict.evidence)
+            self.admission.act(session, verdict)
 
     def end_penalised(self) -> None:
         """After a ban by hand: end every session that it covers."""
@@ -594,59 +417,6 @@ class Network:
         if worst is not None and worst.unread:
             self._unread_shed.add(1)
             worst.abort("half-messages", f"{worst.unread} of {self.unread} unprocessed bytes (limits.receive_buffers_total)")
-
-    # --- addresses ---
-
-    def dialable(self, address: PeerAddress) -> bool:
-        """Whether the protocol would have this address in the book."""
-        return bool(address.port) and self.call_plugin(
-            f"protocol.{self.protocol_name}", "dialable", lambda: self.protocol.dialable(address), False
-        )
-
-    def take_addresses(self, session: Session, addresses: Iterable[FoundAddress]) -> int:
-        """Addresses that a peer told of: rate-limited for each session, filtered by the protocol, into the book."""
-        now = session.now
-        bucket = self._address_budgets.get(session.id)
-        if bucket is None:
-            bucket = TokenBucket(self.limits.addresses_per_second, self.limits.addresses_burst)
-            self._address_budgets[session.id] = bucket
-        taken: list[FoundAddress] = []
-        dropped = not_dialable = 0
-        for found in addresses:
-            if not bucket.take(1, now):
-                dropped += 1
-            elif self.dialable(found.address):
-                taken.append(found)
-            else:
-                not_dialable += 1
-        new = self.book.add(taken, session.address)
-        self._addresses.add(new, "new")
-        self._addresses.add(len(taken) - new, "not-new")
-        self._addresses.add(not_dialable, "not-dialable")
-        self._addresses.add(dropped, "over-rate")
-        return len(taken)
-
-    def draw(self, want: Want, view: TopologyView, dialling_group: Callable[[str], int]) -> Candidate | None:
-        """An address from the book for a free slot: the first of `limits.draws` that everyone accepts."""
-        topology = self.topology
-        now = self.unix_time()
-        for _ in range(self.limits.draws):
-            candidate = self.book.draw(self.rng, now, only_new=want.only_new, only_tried=want.only_tried)
-            if candidate is None or topology is None:
-                return None
-            if (
-                now - candidate.last_attempt < self.limits.retry_interval
-                or candidate.netgroup in want.exclude_netgroups
-                or self.connected_to(candidate.address)
-                or dialling_group(candidate.netgroup) >= self.limits.dials_per_netgroup
-                or not self.dialable(candidate.address)
-                or self.transport_for(candidate.address) is None
-                or not self.gate.dial(candidate.address)
-            ):
-                continue
-            if self.call_plugin("topology", "acceptable", lambda c=candidate: topology.acceptable(want, c, view), False):  # type: ignore[misc]
-                return candidate
-        return None
 
     def connected_to(self, address: PeerAddress) -> bool:
         """Whether there is a session with that address (dialled, or inbound from its very port)."""
@@ -708,7 +478,7 @@ class Network:
         return NetworkView(
             self.name,
             self.protocol_name,
-            tuple(self._listening),
+            tuple(self.ports.places),
             {slot: (used[slot], allowed.get(slot, 0)) for slot in Slot},
             self.book.counts,
             status,
@@ -777,7 +547,3 @@ class Network:
         if held is not None and not held.closing:
             held.fact(Fact("timeout", evidence=f"{topic} {id[::-1].hex()[:16]} not given in time", proven=True))
 
-
-def _raise(failures: list[Failure], _bound: object = None) -> None:
-    if failures:
-        failures[0].raiseException()

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from p2pframe.config.settings import NetworkSpec, NodeSettings, NodeSpec, PluginChoice
 from p2pframe.core.address_book import AddressBook
+from p2pframe.core.addresses import BookService
 from p2pframe.core.bans import BanList
 from p2pframe.core.building import Builder, Place
 from p2pframe.core.context import Context, ServiceWorld, World
@@ -27,7 +28,8 @@ from p2pframe.core.data_dir import DataDir
 from p2pframe.core.events import Events
 from p2pframe.core.items import Items
 from p2pframe.core.metrics import NodeMetrics
-from p2pframe.core.network import BookService, Network, Parts
+from p2pframe.core.network import Network
+from p2pframe.core.parts import Parts
 from p2pframe.core.reconfiguring import choices_of
 from p2pframe.core.scheduler import Scheduler
 from p2pframe.core.watchdog import Watchdog
@@ -123,10 +125,10 @@ class Node:
                 self.networks[name] = self._build_network(spec)
             self.applications = [self.builder.build(place) for place in applications]
             for network in self.networks.values():
-                self._binding += network.listen()
+                self._binding += network.ports.open()
         except BaseException:
             for network in self.networks.values():
-                network.unbind()
+                Deferred.fromCoroutine(network.ports.close())
             self.world.stop()
             self.data_dir.close(clean=True)
             raise
@@ -334,7 +336,7 @@ class Node:
     async def _bring_up(self, spec: NetworkSpec) -> None:
         self._place_network(spec)
         network = self.networks[spec.name] = self._build_network(spec)
-        for binding in network.listen():
+        for binding in network.ports.open():
             await binding
         for place in self.builder.places_of(spec.name):
             if place.instance is not None:

@@ -9,8 +9,7 @@ does not read what we send (until our queue drains: who does not listen is not a
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -23,8 +22,11 @@ from zope.interface import implementer
 
 from p2pframe.core.lifecycle import new_lifecycle
 from p2pframe.core.link import Link
+from p2pframe.core.send_queue import CHUNK, SendQueue
+from p2pframe.core.snapshots import snapshot_of
+from p2pframe.core.upgrading import UpgradeChain
 from p2pframe.errors import HandshakeFailed, UnreadableStream
-from p2pframe.interfaces import IConversation, ILink, ISession, ITransport, IUpgradeState
+from p2pframe.interfaces import IConversation, ILink, ISession, ITransport
 from p2pframe.model import (
     Fact,
     FoundAddress,
@@ -46,7 +48,6 @@ if TYPE_CHECKING:
 _DONE = Failure(ConnectionDone())
 _BUDGET = 1
 _SENDING = 2
-_CHUNK = 65_536  # bytes given to the wire at once: it takes any length, and what it has we can't count or take back
 _EXCESS_BREAK = 5.0  # seconds within the budget that end an excess
 _UNPROVEN = TransportInfo()
 
@@ -64,7 +65,7 @@ class Session(Protocol):
         "_ahead", "_blocked_since", "_budget", "_conversation", "_deadline", "_excess_last", "_excess_since", "_held",
         "_latest", "_life", "_links", "_pending", "_proving", "_queue", "_seconds", "_tap", "_upgrades", "address", "close_evidence",
         "close_reason", "closing", "counters", "expected_peer", "handshake", "handshaking", "id", "inbound", "info",
-        "netgroup", "network", "now", "on_end", "protected", "queued", "slot", "state", "unread", "useful_count", "via",
+        "netgroup", "network", "now", "on_end", "protected", "slot", "state", "unread", "useful_count", "via",
         "was_open", "writable",
     )  # fmt: skip
 
@@ -96,13 +97,12 @@ class Session(Protocol):
         self._budget = network.gate.budget(self.now)
         self._life = new_lifecycle(self)
         self._conversation: IConversation = network.protocol.conversation(self)
-        self._upgrades: list[IUpgradeState] = []
+        self._upgrades: UpgradeChain | None = None
         self._links: dict[Topic, Link] | None = None
         self._tap: Callable[[str, bytes], None] | None = None
         self._held = 0
         self._pending: bytearray | None = None
-        self._queue: deque[bytes | memoryview] | None = None
-        self.queued = 0
+        self._queue: SendQueue | None = None
         self.unread = 0
         self._ahead = 0
         self._latest = 0
@@ -117,6 +117,11 @@ class Session(Protocol):
     def wire(self) -> _IWire:
         """The transport, as every stream transport is in fact: a producer and a consumer that can be aborted."""
         return cast(_IWire, self.transport)
+
+    @property
+    def queued(self) -> int:
+        """Bytes that wait for the wire."""
+        return self._queue.size if self._queue is not None else 0
 
     # --- the wire comes and goes (called by Twisted) ---
 
@@ -193,10 +198,10 @@ class Session(Protocol):
         self._pending = None
         if self.transport is None:
             return
-        if self._queue:
-            for data in self._queue:
-                self.transport.write(bytes(data))
-            self._forget_queue()
+        if self._queue is not None:
+            self.network.queued -= self._queue.size
+            self._queue.drain(self.transport.write)
+            self._queue = None
         self.wire.unregisterProducer()
         self.wire.loseConnection()
 
@@ -241,12 +246,11 @@ class Session(Protocol):
             self._show("out", data)
         if self._upgrades:
             try:
-                for upgrade in reversed(self._upgrades):
-                    data = upgrade.send(data)
+                data = self._upgrades.send(data)
             except Exception:  # noqa: BLE001 - the caller is a relay policy's timer or another session: it is not to blame
                 self._failed(Failure(), "send", "upgrade")
                 return
-        if self.writable and len(data) <= _CHUNK:
+        if self.writable and len(data) <= CHUNK:
             counters.last_send = self.now
             self.transport.write(data)
         else:
@@ -269,7 +273,7 @@ class Session(Protocol):
             certificate=self.info.certificate or info.certificate,
         )
         self.handshake = info
-        verdict = self.network.admit(self, info)
+        verdict = self.network.admission.admit(self, info)
         if verdict:
             return True
         if not self.closing:
@@ -294,13 +298,13 @@ class Session(Protocol):
         return self._links.get(topic) if self._links else None
 
     @property
-    def links(self) -> Iterable[Link]:
+    def links(self) -> Collection[Link]:
         """The links there are, in the order that the protocol named their topics."""
         return self._links.values() if self._links else ()
 
     def found(self, addresses: Iterable[FoundAddress]) -> int:
         """See `ISession.found`."""
-        return 0 if self.state == "closed" else self.network.take_addresses(self, addresses)
+        return 0 if self.state == "closed" else self.network.addresses.take(self, addresses)
 
     def fact(self, fact: Fact) -> None:
         """See `ISession.fact`."""
@@ -361,46 +365,7 @@ class Session(Protocol):
 
     def snapshot(self) -> SessionSnapshot:
         """The session as others may see it."""
-        counters, handshake = self.counters, self.handshake
-        scores = self.network.scores_of(self.id)
-        values = [score.value for score, counts in scores if counts]
-        return SessionSnapshot(
-            id=self.id,
-            network=self.network.name,
-            address=self.address,
-            netgroup=self.netgroup,
-            slot=self.slot,
-            state=self.state,
-            transport=self.via.name,
-            started=counters.started,
-            opened=counters.opened,
-            inbound=self.inbound,
-            peer_id=self.info.peer_id or (handshake.peer_id if handshake else None),
-            version=handshake.version if handshake else None,
-            services=handshake.services if handshake else frozenset(),
-            agent=handshake.agent if handshake else "",
-            encryption=self.info.encryption,
-            ping=counters.ping,
-            best_ping=counters.best_ping,
-            last_receive=counters.last_receive,
-            last_send=counters.last_send,
-            last_item=counters.last_item,
-            last_block=counters.last_block,
-            bytes_in=counters.bytes_in,
-            bytes_out=counters.bytes_out,
-            messages_in=dict(counters.messages_in),
-            messages_out=dict(counters.messages_out),
-            accepted_items=counters.accepted_items,
-            rejected_items=counters.rejected_items,
-            timeouts=counters.timeouts,
-            send_queue=self.queued,
-            score=sum(values) / len(values) if values else None,
-            scores=tuple(score for score, _ in scores),
-            relays=self._links is None or len(self._links) == len(self.network.protocol.topics),
-            useful=self.useful_count,
-            protected=self.protected,
-            sole_source=self.network.is_sole_source(self),
-        )
+        return snapshot_of(self)
 
     # --- backpressure (called by the wire when it can't, or can again, take more) ---
 
@@ -428,19 +393,12 @@ class Session(Protocol):
         self._forget_queue()
 
     def _pump(self) -> None:
-        """Give the wire what is queued, a chunk at a time, until it has enough: what it was given is out of our count."""
+        """Give the wire what is queued, a chunk at a time, until it has enough."""
         queue = self._queue
-        while queue and self.writable and self.transport is not None:
-            data = queue[0]
-            if len(data) > _CHUNK:
-                queue[0] = memoryview(data)[_CHUNK:]
-                data = data[:_CHUNK]
-            else:
-                queue.popleft()
-            self.queued -= len(data)
+        while queue is not None and self.writable and self.transport is not None and (data := queue.take()):
             self.network.queued -= len(data)
-            self.transport.write(bytes(data))
-        if not queue:
+            self.transport.write(data)
+        if queue is not None and not queue.size and queue is self._queue:
             self._queue = None
 
     # --- inside ---
@@ -474,9 +432,13 @@ class Session(Protocol):
             self._guard(lambda: self._receive_upgraded(bytes(early)), "upgrade", "upgrade")
 
     def _begin_upgrades(self) -> None:
-        for upgrade in self.network.upgrades:
-            self._upgrades.append(upgrade.begin(self.address, self.inbound, self.expected_peer))
-        self._start_upgrade(0)
+        states = [up.begin(self.address, self.inbound, self.expected_peer) for up in self.network.upgrades]
+        self._upgrades = UpgradeChain(states, self.info, self.wire.write, self._upgraded)
+        self._upgrades.start()
+
+    def _upgraded(self, info: TransportInfo) -> None:
+        self.info = info
+        self._life.proved()
 
     def _not_proved(self, failure: Failure) -> None:
         self._proving = None
@@ -487,49 +449,16 @@ class Session(Protocol):
         else:
             self.abort("refused-by-transport", failure.getErrorMessage())
 
-    def _start_upgrade(self, index: int) -> None:
-        """Begin the handshake of one upgrade; its bytes go through those before it."""
-        opening = self._upgrades[index].start()
-        if opening:
-            self._to_wire(opening, index)
-        if self._upgrades[index].ready:
-            self._upgrade_ready(index)
-
-    def _upgrade_ready(self, index: int) -> None:
-        found = self._upgrades[index].info()
-        self.info = TransportInfo(
-            peer_id=found.peer_id or self.info.peer_id,
-            certificate=found.certificate or self.info.certificate,
-            encryption=" ".join(filter(None, (self.info.encryption, found.encryption))),
-        )
-        if index + 1 < len(self._upgrades):
-            self._start_upgrade(index + 1)
-        else:
-            self._life.proved()
-
-    def _to_wire(self, data: bytes, below: int) -> None:
-        for upgrade in reversed(self._upgrades[:below]):
-            data = upgrade.send(data)
-        if self.transport is not None:
-            self.transport.write(data)
-
     def _receive_upgraded(self, data: bytes) -> None:
-        for index, upgrade in enumerate(self._upgrades):
-            was_ready = upgrade.ready
-            try:
-                out = upgrade.receive(data)
-            except HandshakeFailed as error:
-                self.abort("refused-by-upgrade", str(error))
-                return
-            if out.to_wire:
-                self._to_wire(out.to_wire, index)
-            if not was_ready and upgrade.ready:
-                self._upgrade_ready(index)
-            data = out.received
-            if not data or self.closing:
-                return
+        assert self._upgrades is not None
+        try:
+            received = self._upgrades.receive(data)
+        except HandshakeFailed as error:
+            self.abort("refused-by-upgrade", str(error))
+            return
         # Even where reading has been paused meanwhile: `_pending` is for what has yet to pass the upgrades.
-        self._give(data)
+        if received and not self.closing:
+            self._give(received)
 
     def _hold(self, data: bytes) -> None:
         """Keep what arrived while reading was already paused (a TLS record, the kernel's last read)."""
@@ -611,9 +540,8 @@ class Session(Protocol):
 
     def _enqueue(self, data: bytes) -> None:
         if self._queue is None:
-            self._queue = deque()
-        self._queue.append(data)
-        self.queued += len(data)
+            self._queue = SendQueue()
+        self._queue.put(data)
         self.network.queued += len(data)
         if self.writable:
             self.counters.last_send = self.now
@@ -628,7 +556,6 @@ class Session(Protocol):
 
     def _forget_queue(self) -> None:
         self.network.queued -= self.queued
-        self.queued = 0
         self._queue = None
 
     def _forget_unread(self) -> None:
@@ -657,11 +584,6 @@ class Session(Protocol):
             self.abort("plugin-failed", failure.getErrorMessage())
 
 
-def as_session(session: ISession) -> Session:
-    """Core's own session behind the interface that plugins hand back."""
-    return cast(Session, session)
-
-
 def peer_address(address: IAddress) -> PeerAddress:
     """A `PeerAddress` from what Twisted says of a connection's other end."""
     host = getattr(address, "host", None)
@@ -671,5 +593,3 @@ def peer_address(address: IAddress) -> PeerAddress:
     if not isinstance(host, str) or not isinstance(port, int):
         return PeerAddress("unknown", 0, "name")
     return PeerAddress.of(host, port)
-
-

@@ -183,7 +183,7 @@ def test_new_limits_hold_for_the_sessions_that_are_there(cluster):
     session = next(iter(network.sessions.values()))
 
     def told():
-        return network.take_addresses(session, [FoundAddress(PeerAddress(f"203.0.113.{n}", 7777)) for n in range(1, 9)])
+        return network.addresses.take(session, [FoundAddress(PeerAddress(f"203.0.113.{n}", 7777)) for n in range(1, 9)])
 
     assert told() == 8
     path = cluster.config(ALICE, extra="    limits: {addresses_per_second: 1, addresses_burst: 3, tick: 1s}")

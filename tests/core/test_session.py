@@ -390,7 +390,7 @@ def test_a_scorer_forgets_sessions_that_never_opened(network):
     session.fact(Fact("odd"))
     end(session)
     assert closed == [session.id]
-    assert not network.standing._scores and not network._connected and not network._address_budgets
+    assert not network.standing._scores and not network._connected and not network.addresses._budgets
 
 
 def test_a_timer_of_the_network_that_fails_goes_on_and_ends_with_the_network(cluster, network, flush_logged_errors, monkeypatch):
@@ -422,7 +422,7 @@ def test_nothing_of_a_session_is_left_when_it_has_ended(network):
         end(session)
         clock.advance(0.5)
     clock.advance(60.0)
-    assert not network.sessions and not network._connected and not network._address_budgets
+    assert not network.sessions and not network._connected and not network.addresses._budgets
     assert not network.standing._scores and network.queued == 0 and network.gate.handshakes == 0
     assert not network.scheduler._topics["line"].peers
     assert len(clock.getDelayedCalls()) <= timers + 2
