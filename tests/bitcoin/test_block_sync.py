@@ -144,7 +144,8 @@ class Rig:
         return list(self.scheduler.in_flight(peer.session.id, TOPIC))
 
     def give(self, peer, hash, size=100):
-        self.sync.received(peer.session, SimpleNamespace(hash=hash, size=size, raw=b""))
+        if self.sync.wanted(hash):
+            self.sync.received(peer.session, SimpleNamespace(hash=hash, size=size, raw=b""))
         self.turn()
 
     def serve(self, *peers, most=10_000):

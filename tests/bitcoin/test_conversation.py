@@ -350,6 +350,47 @@ def test_headers_whose_blocks_never_come_change_nothing_for_others(server):
     assert any(hash256(own[:80]) in decode_inventory(p).get(MSG_BLOCK, ()) for p in bystander.heard("inv"))
 
 
+def test_a_block_that_is_not_wanted_is_not_even_taken_apart(server, monkeypatch):
+    (hash,) = server.mine()
+    raw = server.raw(hash)
+    peer = server.peer()
+    monkeypatch.setattr("p2pframe.protocols.bitcoin.protocol.parse_block", lambda raw: pytest.fail("was parsed"))
+    peer.say("block", raw).say("block", mine(server.protocol.template()._replace(previous=hash256(b"?")))).wait()
+    assert server.count("blocks_unwanted", "known") == 1
+    assert server.count("messages_dropped", "unknown-block") == 1
+    assert not peer.lost
+
+
+def test_a_broken_block_is_asked_of_somebody_else_at_once(server):
+    raw = mine(server.protocol.template())
+    first, second = server.peer(), server.peer("203.0.113.10")
+    for peer in (first, second):
+        peer.say("headers", encode_headers([raw[:80]])).wait()
+    assert "getdata" in first.kinds()
+    assert "getdata" not in second.kinds()
+    first.say("block", raw[:-3]).wait()
+    assert "getdata" in second.kinds()
+    assert not first.lost
+    first.say("block", b"short").wait()
+    assert not first.lost
+    second.say("block", raw).wait()
+    assert server.protocol.tip().height == 1
+
+
+@pytest.mark.parametrize(("kind", "answer"), [("getheaders", "headers"), ("getblocks", "inv")])
+def test_small_questions_with_large_answers_wait_until_the_peer_reads(server, kind, answer):
+    server.mine(510)
+    peer = server.peer().stop_reading()
+    question = encode_locator(Locator(70016, [GENESIS]))
+    for _ in range(600):
+        peer.say(kind, question)
+    peer.wait(0.5)
+    session = server.session()
+    assert session.counters.messages_out[answer] * (500 * 36) < 3_000_000
+    assert session.queued < 2_000_000
+    assert not peer.lost
+
+
 # --- addresses ---
 
 
@@ -417,6 +458,7 @@ def test_a_hundred_sessions_that_have_ended_leave_nothing(server):
     assert not ours.nonces
     assert not ours._conversations
     assert not ours.header_sync._peers
+    assert not ours.header_sync._waiting
     assert not ours.block_sync._peers
     assert not ours.block_sync._inbound
     assert protocol(server.node) is ours

@@ -222,18 +222,9 @@ class BlockSync:
     # --- what comes ---
 
     def received(self, session: ISession, block: Block) -> None:
-        """A block whose header is known: on its way through validator and store.
-
-        One that nobody asked for is taken only where it makes our chain better, and not far ahead of it: else anyone could
-        fill the disk with blocks that cost next to nothing.
-        """
+        """A block that is `wanted`: on its way through validator and store."""
         hash = block.hash
         requested = hash in self._wanted
-        if not requested:
-            reason = self._why_unwanted(hash)
-            if reason:
-                self._unwanted.add(1, reason)
-                return
         self._wanted.pop(hash, None)
         now = self._reactor.seconds()
         # Until it is accepted: what can't be stored is not fetched in a circle.
@@ -246,6 +237,17 @@ class BlockSync:
                 self._want(hash, self._index.height_of(hash))
             self._next = min(self._next, self._store.joined_height + 1)
         self.schedule()
+
+    def wanted(self, hash: bytes) -> bool:
+        """Whether to take a block whose header is known.
+
+        One that nobody asked for is taken only where it makes our chain better, and not far ahead of it: else anyone could
+        fill the disk with blocks that cost next to nothing.
+        """
+        reason = "" if hash in self._wanted else self._why_unwanted(hash)
+        if reason:
+            self._unwanted.add(1, reason)
+        return not reason
 
     def _why_unwanted(self, hash: bytes) -> str:
         index = self._index

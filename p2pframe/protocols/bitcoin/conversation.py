@@ -15,7 +15,7 @@ from p2pframe.framing import FrameLoop, MalformedMessage, TooMany
 from p2pframe.interfaces import IConversation, ISession
 from p2pframe.model import Fact, Floor, Item, ItemId, Slot, Topic
 from p2pframe.protocols.bitcoin.addresses import NetworkAddress, decode_addr, decode_addrv2, encode_addr, encode_addrv2
-from p2pframe.protocols.bitcoin.block import Block, parse_block
+from p2pframe.protocols.bitcoin.block import Block
 from p2pframe.protocols.bitcoin.block_store import TOPIC as BLOCK
 from p2pframe.protocols.bitcoin.frame import command_table
 from p2pframe.protocols.bitcoin.handshake import BEFORE_VERSION, VERSION, send_version
@@ -54,6 +54,7 @@ FEEFILTER_VERSION = 70013
 INVENTORY_CHUNK = 1000
 MOST_HEADERS_TOLD = 8
 GETBLOCKS_ANSWER = 500
+LARGE = 8_192
 
 
 @implementer(IConversation)
@@ -200,7 +201,13 @@ class Conversation:
     def say(self, kind: str, payload: bytes = b"") -> None:
         """Send a message, with the replies of the present read where there is one."""
         self.session.sent(kind)
-        self.loop.send(self.protocol.framing.frame(kind, payload))
+        if len(payload) < LARGE:
+            self.loop.send(self.protocol.framing.frame(kind, payload))
+        else:
+            # At once, so that a peer that does not take it is noticed before its next request: small ones bring large answers.
+            collected = b"".join(self.loop.out)
+            self.loop.out.clear()
+            self.session.write(collected + self.protocol.framing.frame(kind, payload))
 
     def ask_headers(self, locator: Sequence[bytes], follow_up: bool = False) -> None:
         """Send getheaders, unless an answer is awaited already."""
@@ -312,7 +319,7 @@ class Conversation:
 
     def on_block(self, payload: bytes) -> None:
         """A block."""
-        self.protocol.block_received(self, parse_block(payload))
+        self.protocol.block_received(self, payload)
 
     # --- headers ---
 

@@ -46,7 +46,8 @@ class HeaderSync:
         self._index = index
         self._added = added
         self._blob: IBlob | None = None
-        self._peers: dict[Conversation, bool] = {}
+        self._peers: dict[Conversation, None] = {}
+        self._waiting: dict[Conversation, None] = {}
         self.peer: Conversation | None = None
         self._since = 0.0
         self._extra = b""
@@ -66,7 +67,7 @@ class HeaderSync:
     def opened(self, peer: Conversation) -> None:
         """A session has opened."""
         if peer.serves_blocks:
-            self._peers[peer] = False
+            self._peers[peer] = self._waiting[peer] = None
             turn = self.peer
             # Whoever dials in first and says nothing must not hold up the sync once there is somebody whom we chose.
             if turn is None or (turn.session.inbound and not turn.best_header and not peer.session.inbound):
@@ -75,6 +76,7 @@ class HeaderSync:
     def closed(self, peer: Conversation) -> None:
         """A session has ended: another one may have to take over."""
         self._peers.pop(peer, None)
+        self._waiting.pop(peer, None)
         if peer is self.peer:
             self._choose()
 
@@ -156,7 +158,7 @@ class HeaderSync:
                     self._replace(peer, f"no headers within {limit:g} s")
         if self.peer is None:
             self._choose()
-        elif not self.recent and now > self._deadline and any(not asked for asked in self._peers.values()):
+        elif not self.recent and now > self._deadline and self._waiting:
             self._replace(self.peer, f"all headers did not come within {now - self._since:.0f} s")
 
     @property
@@ -172,16 +174,16 @@ class HeaderSync:
         self._choose()
         # A manual one stays: it may be asked again once the others had their turn.
         if peer in self._peers and peer is not self.peer:
-            self._peers[peer] = False
+            self._waiting[peer] = None
 
     def _choose(self) -> None:
         """Give one peer its turn: dialled ones first, as nobody chose those but us. All at once where our tip is recent."""
         self.peer = None
         recent = self.recent
-        waiting = [peer for peer, asked in self._peers.items() if not asked and not peer.session.closing]
+        waiting = [peer for peer in self._waiting if not peer.session.closing]
         waiting.sort(key=lambda peer: peer.session.inbound)
         for peer in waiting:
-            self._peers[peer] = True
+            del self._waiting[peer]
             if not recent:
                 self.peer = peer
                 self._since = self._context.reactor.seconds()

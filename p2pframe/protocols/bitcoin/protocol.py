@@ -48,7 +48,7 @@ from p2pframe.protocols.bitcoin.conversation import Conversation
 from p2pframe.protocols.bitcoin.frame import V1Framing
 from p2pframe.protocols.bitcoin.gossip import AddressGossip
 from p2pframe.protocols.bitcoin.handshake import VERSION
-from p2pframe.protocols.bitcoin.header import header_hash
+from p2pframe.protocols.bitcoin.header import HEADER_SIZE, header_hash
 from p2pframe.protocols.bitcoin.header_index import AddResult, HeaderIndex
 from p2pframe.protocols.bitcoin.header_loader import CorruptHeaders, HeaderLoader
 from p2pframe.protocols.bitcoin.header_sync import RECENT, HeaderSync
@@ -312,11 +312,14 @@ class BitcoinProtocol(Service):
         if peer.best_header != before:
             self.block_sync.showed(peer, before)
 
-    def block_received(self, peer: Conversation, block: Block) -> None:
-        """A block: its header first, if it is new to us."""
+    def block_received(self, peer: Conversation, raw: bytes) -> None:
+        """A block: its header first, and the rest only where it is wanted. Raises `MalformedMessage`."""
         session = peer.session
+        if len(raw) < HEADER_SIZE:
+            raise MalformedMessage(f"a block of {len(raw)} bytes", "block")
+        hash = ItemId(header_hash(raw[:HEADER_SIZE]))
         try:
-            known = self.header_sync.take(block.header_bytes)
+            known = self.header_sync.take(raw[:HEADER_SIZE])
         except HeaderError as error:
             self.dropped.add(1, error.rule)
             if error.offence:
@@ -324,9 +327,15 @@ class BitcoinProtocol(Service):
             return
         if not known:
             self.dropped.add(1, "unknown-block")
-            self.header_sync.heard_of(peer, block.hash)
-            return
-        self.block_sync.received(session, block)
+            self.header_sync.heard_of(peer, hash)
+        elif self.block_sync.wanted(hash):
+            try:
+                block = parse_block(raw)
+            except MalformedMessage:
+                # Whoever else has it is asked at once.
+                self.items.not_found(session, BLOCK, [hash])
+                raise
+            self.block_sync.received(session, block)
 
     def addresses_received(self, peer: Conversation, entries: list[NetworkAddress], solicited: bool) -> None:
         """Addresses: into the book, and a few of them on to others."""
