@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import TimeoutError
 from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
@@ -53,6 +54,7 @@ class _Dial(Factory):
         self.via = via
         self.session: Session | None = None
         self.timer: IDelayedCall | None = None
+        self.timed_out = False
         self.connecting: Deferred[IProtocol] | None = None
         self.waiting: Deferred[SessionId] | None = None
 
@@ -173,7 +175,7 @@ class Dialer:
         network.book.attempt(address)
         connecting = maybeDeferred(lambda: via.dial(address, peer_id).connect(dial))
         dial.connecting = connecting
-        dial.timer = network.clock.callLater(network.limits.connect_timeout, connecting.cancel)
+        dial.timer = network.clock.callLater(network.limits.connect_timeout, self._give_up, dial)
         connecting.addBoth(self._connected, dial)
         connecting.addErrback(lambda failure: network.plugin_failed(f"transport.{via.name}", "dial", failure))
 
@@ -209,6 +211,11 @@ class Dialer:
             if dial.connecting is not None and dial.session is None:
                 dial.connecting.cancel()
 
+    def _give_up(self, dial: _Dial) -> None:
+        dial.timed_out = True
+        if dial.connecting is not None:
+            dial.connecting.cancel()
+
     def _connected(self, result: object, dial: _Dial) -> None:
         if dial.timer is not None and dial.timer.active():
             dial.timer.cancel()
@@ -216,7 +223,7 @@ class Dialer:
             return
         if dial.session is not None:
             return  # the session tells its own end
-        timed_out = result.check(CancelledError) is not None or "TimeoutError" in str(result.type)
+        timed_out = dial.timed_out or result.check(TimeoutError) is not None
         self._results.add(1, dial.slot.value, "timeout" if timed_out else "failed")
         text = "timed out" if timed_out else result.getErrorMessage()
         dial.ended("not-reached", text)
