@@ -26,7 +26,7 @@ from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
 from p2pframe.config import NodeSettings, NodeSpec, load
-from p2pframe.errors import ConfigError, P2PFrameError, RestartNeeded
+from p2pframe.errors import ConfigError, P2PFrameError, RestartNeeded, StartError
 from p2pframe.logs import NodeLog, Output
 from p2pframe.notify import notify
 
@@ -162,7 +162,14 @@ class NodeService(Service):
     def _open_log(self) -> None:
         assert self._log_file is not None
         settings = self.spec.node
-        self.node_log.output.open(Path(os.path.abspath(self._log_file)), settings.log_size, settings.log_files)
+        path = Path(os.path.abspath(self._log_file))
+        try:
+            self.node_log.output.open(path, settings.log_size, settings.log_files)
+        except OSError as error:
+            raise StartError(
+                f"the log file {path} can't be written: {error.strerror or error};"
+                " give this user the right to, or choose another (node.log_file, or --logfile of twistd)"
+            ) from None
 
     def _refuse(self, text: str) -> NoReturn:
         """End before the reactor has begun."""

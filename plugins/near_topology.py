@@ -22,7 +22,7 @@ class NearConfig(PluginConfig):
 
     outbound: int = live(6, ge=0, le=1000, description="Peers to dial.")
     inbound: int = live(32, ge=0, le=20_000, description="Peers that may dial us.")
-    manual: int = live(8, ge=0, le=1000, description="Peers that the operator named.")
+    manual: int = live(8, ge=0, le=1000, description="Peers that the operator named; more than these are spare.")
     per_netgroup: int = live(3, ge=1, description="Dialled peers of one netgroup at most.")
     near: Duration = live(0.05, gt=0, description="A peer that answers within this is near enough to be kept.")
     interval: Duration = live(300.0, ge=10, description="At most one slow peer is replaced in this time.")

@@ -92,6 +92,7 @@ class Dialer:
         self._rng = rng
         self._dials: dict[PeerAddress, _Dial] = {}
         self.manual: dict[PeerAddress, ManualPeer] = {}
+        self._crowd = (0, 0)
         metrics = network.metrics
         self._results = metrics.counter("dials_total", "Dials by result.", ("slot", "result"))
 
@@ -131,14 +132,18 @@ class Dialer:
         """Open what is missing: first manual peers, then what the topology wants most."""
         network, limits = self.network, self.network.limits
         now = network.clock.seconds()
+        room = self._manual_room()
         for peer in tuple(self.manual.values()):
             if len(self._dials) >= limits.dial_concurrency:
                 return
+            if room <= 0:
+                break
             if now >= peer.not_before and peer.address not in self._dials and not network.connected_to(peer.address):
                 wait = min(limits.manual_retry_first * 2**min(peer.failures, 20), limits.manual_retry)
                 peer.failures += 1
                 peer.not_before = now + wait * self._rng.uniform(0.9, 1.1)
                 self.dial(peer.address, Slot.MANUAL, peer.peer_id)
+                room -= 1
         topology = network.topology
         if topology is None or len(self._dials) >= limits.dial_concurrency:
             return
@@ -227,6 +232,21 @@ class Dialer:
         self._results.add(1, dial.slot.value, "timeout" if timed_out else "failed")
         text = "timed out" if timed_out else result.getErrorMessage()
         dial.ended("not-reached", text)
+
+    def _manual_room(self) -> float:
+        """How many more named peers there may be sessions with: as many as the topology has slots for, where there is one."""
+        network = self.network
+        if network.topology is None or not self.manual:
+            return float("inf")
+        slots = network.slots().get(Slot.MANUAL, 0)
+        crowd = (len(self.manual), slots)
+        if len(self.manual) > slots and crowd != self._crowd:
+            text = "{named} peers are named, and {slots} manual slots are there: the rest are spare"
+            network.log.warn(text, named=len(self.manual), slots=slots)
+        self._crowd = crowd
+        used = sum(1 for s in network.sessions.values() if s.slot is Slot.MANUAL and not s.closing)
+        # A dial that is connected already has its session.
+        return slots - used - sum(1 for d in self._dials.values() if d.slot is Slot.MANUAL and d.session is None)
 
     def _address_for(self, addresses: tuple[PeerAddress, ...]) -> FoundAddress | None:
         for address in addresses:

@@ -45,7 +45,7 @@ class RandomConfig(PluginConfig):
     outbound: int = live(8, ge=0, le=1000, description="Peers to dial, each in a netgroup of its own.")
     block_relay: int = live(2, ge=0, le=100, description="Peers to dial for blocks only: they show nobody who our peers are.")
     inbound: int = live(114, ge=0, le=20_000, description="Peers that may dial us.")
-    manual: int = live(8, ge=0, le=1000, description="Peers that the operator named.")
+    manual: int = live(8, ge=0, le=1000, description="Peers that the operator named; more than these are spare.")
     feeler: int = live(1, ge=0, le=8, description="Short dials at once that test addresses never tried.")
     feeler_interval: Duration = live(120.0, gt=0, description="Mean time between two feelers.")
     extra_block_relay_interval: Duration = live(

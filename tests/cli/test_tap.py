@@ -239,6 +239,17 @@ def test_a_daemon_stopped_before_it_has_started_is_a_failed_start(place):
     assert "Traceback" not in out + err
 
 
+@WAYS
+def test_a_log_file_that_cannot_be_written_is_named(place, options, program):
+    (place.path / "not-a-folder").write_text("")
+    place.write(node=", log_file: not-a-folder/my.log")
+    result = place.run(*options, program=program)
+    assert result.returncode == 1
+    assert f"the log file {place.path}/not-a-folder/my.log can't be written: " in result.stderr
+    assert "node.log_file" in result.stderr
+    assert not place.listens()
+
+
 @pytest.mark.usefixtures("daemons")
 def test_a_pidfile_is_written_where_one_is_asked_for(place):
     place.write()

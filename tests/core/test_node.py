@@ -270,3 +270,17 @@ def test_more_addresses_than_one_look_may_bring_are_counted(cluster):
     source.find = lambda limit: succeed([FoundAddress(PeerAddress(f"203.0.113.{n}", 7777)) for n in range(1, 6)])
     bob.networks["chat"].finder._ask(bob.networks["chat"].finder._sources[0], 0.0)
     assert bob.metrics.snapshot()["p2pframe_discovery_left_out_total"]["chat", "static"] == 4
+
+
+def test_no_more_named_peers_are_held_than_the_topology_has_slots_for(cluster):
+    alice, carol = cluster.start(ALICE), cluster.start(CAROL)
+    bob = cluster.start(BOB, (ALICE, CAROL), extra="    topology: {plugin: random, manual: 1}")
+    said = []
+    bob.networks["chat"].log = Logger(observer=lambda event: event["log_level"].name == "warn" and said.append(formatEvent(event)))
+    cluster.net.run(10.0, step=0.1)
+    assert len(opened(bob)) == 1
+    assert said == ["2 peers are named, and 1 manual slots are there: the rest are spare"]
+    # The one that is held goes away: the spare one takes its place.
+    held = opened(bob)[0].address.host
+    cluster.wait((alice if held == ALICE else carol).stop())
+    cluster.net.run_until(lambda: [s.address.host for s in opened(bob)] == [CAROL if held == ALICE else ALICE], limit=20.0)
