@@ -11,8 +11,10 @@ from p2pframe.protocols.bitcoin.inventory import (
     MSG_TX,
     MSG_WITNESS_BLOCK,
     MSG_WTX,
+    Locator,
     encode_entries,
     encode_ids,
+    encode_locator,
 )
 from p2pframe.protocols.bitcoin.messages import KINDS
 from tests.bitcoin.conftest import mine
@@ -251,3 +253,21 @@ def test_announcements_to_a_peer_that_does_not_read_are_held_within_bounds(victi
     victim.net.run(30.0, step=0.05)
     assert session.queued < 200_000
     assert honest.ping() and len(honest.heard("inv")) > 0
+def test_the_heaviest_answers_stop_in_the_middle_of_a_read(victim):
+    """A getheaders of 61 bytes is answered with 160 kB: a thousand of them in one read are not a hundred megabytes."""
+    victim.cluster.mine(victim.node, 500)
+    honest = victim.friend()
+    attacker = victim.friend(ATTACKER).stop_reading()
+    from p2pframe.protocols.bitcoin.frame import frame
+
+    session = victim.session(ATTACKER)
+    ask = frame(attacker.magic, "getheaders", encode_locator(Locator(70016, [victim.protocol.index.hash_at(0)])))
+    tracemalloc.start()
+    try:
+        attacker.raw(ask * 1000).wait(0.5)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert session.queued <= victim.network.limits.send_buffer + 2_000_000
+    assert peak < 8_000_000, f"{peak} bytes"
+    assert honest.ping()
