@@ -421,11 +421,26 @@ def test_an_unrequested_block_is_taken_where_it_makes_our_chain_better_and_else_
 
 
 def test_an_unrequested_block_far_ahead_is_not_taken():
-    rig = Rig()
+    rig = Rig(block_window=16)
     rig.give(rig.peer(b""), digest(CHAIN[288]))
     assert not rig.store.held
     rig.give(rig.peer(b""), digest(CHAIN[287]))
     assert rig.store.held
+
+
+def test_a_block_that_comes_after_it_was_given_up_is_not_wasted():
+    rig = Rig(block_window=380)
+    slow = rig.peer()
+    late = rig.index.hash_at(380)
+    for _ in range(2):
+        rig.clock.advance(61.0)
+        for hash in rig.flying(slow):
+            rig.scheduler.failed(TOPIC, hash, slow.session.id)
+    rig.sync._wanted.pop(late, None)
+    rig.give(slow, late)
+    assert late in rig.store.held
+    rig.give(slow, rig.index.hash_at(381))
+    assert rig.index.hash_at(381) not in rig.store.held
 
 
 def test_an_invalid_block_brings_back_the_chain_before():

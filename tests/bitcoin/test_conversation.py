@@ -391,6 +391,25 @@ def test_small_questions_with_large_answers_wait_until_the_peer_reads(server, ki
     assert not peer.lost
 
 
+@pytest.mark.parametrize("slot", [Slot.OUTBOUND, Slot.BLOCK_RELAY, Slot.MANUAL])
+@pytest.mark.parametrize("shows", ["our tip when asked", "less", "nothing"])
+def test_a_dialled_peer_that_stays_behind_gives_its_slot_to_another(bitcoins, slot, shows):
+    server, peer = dialled(bitcoins, slot, options=", behind_timeout: 60s, headers_timeout: 1000s")
+    peer.version().say("verack").wait()
+    peer.say("headers", encode_headers([])).wait()
+    first, tip = server.mine(2)
+    index = server.protocol.index
+    if shows == "less":
+        peer.say("headers", encode_headers([index.header(first)])).wait()
+    peer.got.clear()
+    server.net.run(65.0, 0.05)
+    assert ("getheaders" in peer.kinds()) is (slot is not Slot.MANUAL)
+    if shows == "our tip when asked":
+        peer.say("headers", encode_headers([index.header(first), index.header(tip)])).wait()
+    server.net.run(125.0, 0.05)
+    assert peer.lost is (slot is not Slot.MANUAL and shows != "our tip when asked")
+
+
 # --- addresses ---
 
 
@@ -459,6 +478,7 @@ def test_a_hundred_sessions_that_have_ended_leave_nothing(server):
     assert not ours._conversations
     assert not ours.header_sync._peers
     assert not ours.header_sync._waiting
+    assert not ours.laggards._watched
     assert not ours.block_sync._peers
     assert not ours.block_sync._inbound
     assert protocol(server.node) is ours

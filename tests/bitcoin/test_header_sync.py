@@ -271,6 +271,19 @@ def test_a_mainnet_node_stores_nothing_of_a_chain_of_little_work():
     assert len(honest.asked) == 1
 
 
+def test_nobody_keeps_its_turn_by_breaking_presync_off_again_and_again():
+    raw = vector("mainnet_alt_headers.bin")
+    headers = [raw[at : at + 80] for at in range(0, len(raw), 80)]
+    net = Net(MAINNET, unconnected=2)
+    liar, honest = net.peer(), net.peer()
+    for _ in range(4):
+        net.sync.received(liar, headers[:2000])
+        net.sync.received(liar, headers[2010:2011])
+    net.wait(2)
+    assert net.sync.peer is honest
+    assert len(honest.asked) == 1
+
+
 def test_an_announcement_that_breaks_presync_off_starts_it_again():
     raw = vector("mainnet_alt_headers.bin")
     headers = [raw[at : at + 80] for at in range(0, len(raw), 80)]

@@ -118,8 +118,10 @@ class BlockSync:
         return index.ancestor(best, height) == hash
 
     def showed(self, peer: Conversation, before: bytes) -> None:
-        """A peer showed a better header than `before` (empty: it had shown none): it may be asked for what others are
-        asked for already."""
+        """A peer showed a better header than `before` (empty: it had shown none).
+
+        It may be asked for what others are asked for already.
+        """
         index = self._index
         covered = index.height_of(before) if before and index.is_active(before) else 0
         if covered < max(self._next - 1, self._store.joined_height + 1) and index.is_active(peer.best_header):
@@ -206,7 +208,7 @@ class BlockSync:
 
     def _want_lost(self) -> None:
         for hash in list(self._lost):
-            if self._store.have(ItemId(hash)):
+            if self._store.have(ItemId(hash)) or hash not in self.chain:
                 del self._lost[hash]
             elif self._is_missing(hash):
                 self._want(hash, self._index.height_of(hash))
@@ -257,7 +259,10 @@ class BlockSync:
             return "invalid"
         if not index.has_minimum_work or index.work_of(hash) <= self.chain.work:
             return "little-work"
-        return "too-far" if index.height_of(hash) > self.chain.height + KEPT_BLOCKS else ""
+        # One of the window may have been asked for and given up: it is late, and the next one would have been asked.
+        window = self._store.joined_height + self._config().block_window if index.is_active(hash) else 0
+        furthest = max(window, self.chain.height + KEPT_BLOCKS)
+        return "too-far" if index.height_of(hash) > furthest else ""
 
     def accepted(self, item: Item, source: ISession | None) -> None:
         """A block was stored: see what joins up, and tell of what is news."""

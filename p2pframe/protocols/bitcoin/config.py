@@ -27,29 +27,55 @@ class BitcoinConfig(PluginConfig):
     relay_transactions: bool = Field(True, description="Take and pass on transactions, where this node serves at all.")
     serve_unvalidated: bool | None = Field(
         None,
-        description="Announce and serve blocks and transactions whose scripts nobody has checked. Unset: only on regtest.",
+        description=(
+            "Announce and serve blocks and transactions whose scripts nobody has checked. Unset: only on "
+            "regtest."
+        ),
     )
-    external: tuple[Address, ...] = live((), description="Addresses at which others can reach this node; told to peers.")
+    external: tuple[Address, ...] = live(
+        (), description="Addresses at which others can reach this node; told to peers."
+    )
     prune: Size = live(0, description="Keep at most about this many bytes of blocks; 0 keeps all.")
     block_file: Size = live(128_000_000, gt=0, description="Bytes at which the next block file is begun.")
     headers: int = live(5_000_000, ge=10_000, description="Headers held at most.")
-    block_window: int = live(1024, ge=16, le=10_000, description="How far ahead of the joined blocks bodies are fetched.")
-    block_timeout: Duration = live(60.0, gt=0, description="A block that has not come by then is asked of the next peer.")
-    stall_timeout: Duration = live(2.0, gt=0, description="How long one peer may hold up the window; doubles up to 64 s.")
-    headers_timeout: Duration = live(60.0, gt=0, description="An answer to getheaders that has not come by then is late.")
-    headers_turn: Duration = live(
-        900.0, gt=0, description="How long one peer may take for all headers, and 1 ms more for each; then another one's turn."
+    block_window: int = live(
+        1024, ge=16, le=10_000, description="How far ahead of the joined blocks bodies are fetched."
     )
-    unconnected: int = live(10, ge=1, description="Headers messages in a row that don't connect before they are ignored.")
+    block_timeout: Duration = live(
+        60.0, gt=0, description="A block that has not come by then is asked of the next peer."
+    )
+    stall_timeout: Duration = live(
+        2.0, gt=0, description="How long one peer may hold up the window; doubles up to 64 s."
+    )
+    headers_timeout: Duration = live(
+        60.0, gt=0, description="An answer to getheaders that has not come by then is late."
+    )
+    headers_turn: Duration = live(
+        900.0,
+        gt=0,
+        description="How long one peer may take for all headers, and 1 ms more for each; then another one's turn.",
+    )
+    behind_timeout: Duration = live(
+        1_200.0, gt=0, description="A dialled peer whose chain has less work than ours for this long gives its slot to another."
+    )
+    unconnected: int = live(
+        10, ge=1, description="Headers messages in a row that don't connect before they are ignored."
+    )
     pool_size: Size = live(100_000_000, ge=1_000_000, description="Bytes of transactions held at most.")
     pool_expiry: Duration = live(1_209_600.0, gt=0, description="A transaction is dropped after this time.")
-    fee_filter: int = live(100, ge=0, description="Satoshi per 1000 virtual bytes below which peers need tell us nothing.")
+    fee_filter: int = live(
+        100, ge=0, description="Satoshi per 1000 virtual bytes below which peers need tell us nothing."
+    )
     ping_interval: Duration = live(120.0, gt=0, description="How often a session is pinged.")
     ping_timeout: Duration = live(1_200.0, gt=0, description="No pong for this long ends the session.")
     getdata_queue: int = live(50_000, ge=100, description="Entries that one peer may have asked for and not got yet.")
-    stale_tip: Duration = live(1_800.0, gt=0, description="No new block for this long: one more outbound peer is tried.")
+    stale_tip: Duration = live(
+        1_800.0, gt=0, description="No new block for this long: one more outbound peer is tried."
+    )
     address_cache: Duration = live(86_400.0, gt=0, description="How long the answer to getaddr stays the same, about.")
-    own_address_interval: Duration = live(86_400.0, gt=0, description="How often a peer is told our own address, about.")
+    own_address_interval: Duration = live(
+        86_400.0, gt=0, description="How often a peer is told our own address, about."
+    )
 
     @property
     def block_file_size(self) -> int:

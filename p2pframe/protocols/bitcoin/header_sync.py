@@ -156,7 +156,7 @@ class HeaderSync:
                 peer.session.fact(Fact("timeout", evidence=f"no headers within {limit:g} s", proven=True))
                 if peer is self.peer:
                     self._replace(peer, f"no headers within {limit:g} s")
-        if self.peer is None:
+        if self.peer is None or not self.peer.headers_asked:
             self._choose()
         elif not self.recent and now > self._deadline and self._waiting:
             self._replace(self.peer, f"all headers did not come within {now - self._since:.0f} s")

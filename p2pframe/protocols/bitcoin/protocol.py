@@ -1,7 +1,7 @@
 """The `bitcoin` protocol plugin: puts index, store, pool, syncs and conversations of one network together.
 
-What is decided where: headers in `header_sync` and `header_index`, bodies in `block_sync`, transactions in `pool`, addresses
-in `gossip`, what is said in `conversation`. This file starts, stops and wires.
+What is decided where: headers in `header_sync` and `header_index`, bodies in `block_sync`, transactions in `pool`,
+addresses in `gossip`, what is said in `conversation`. This file starts, stops and wires.
 """
 
 from __future__ import annotations
@@ -49,19 +49,18 @@ from p2pframe.protocols.bitcoin.frame import V1Framing
 from p2pframe.protocols.bitcoin.gossip import AddressGossip
 from p2pframe.protocols.bitcoin.handshake import VERSION
 from p2pframe.protocols.bitcoin.header import HEADER_SIZE, header_hash
+from p2pframe.protocols.bitcoin.header_blob import load_header_blob
 from p2pframe.protocols.bitcoin.header_index import AddResult, HeaderIndex
-from p2pframe.protocols.bitcoin.header_loader import CorruptHeaders, HeaderLoader
 from p2pframe.protocols.bitcoin.header_sync import RECENT, HeaderSync
 from p2pframe.protocols.bitcoin.headers import HeaderError, median_time, next_bits
+from p2pframe.protocols.bitcoin.laggards import Laggards
 from p2pframe.protocols.bitcoin.messages import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS, Version
 from p2pframe.protocols.bitcoin.pool import TX, TransactionPool
 from p2pframe.protocols.bitcoin.pool_follower import PoolFollower
 from p2pframe.protocols.bitcoin.progress import Progress
 from p2pframe.protocols.bitcoin.routable import bad_port, routable
 
-_HEADERS_BLOB = "headers"
 _INVALID = b"invalid/"
-_LOAD_CHUNK = 4_000_000
 _AGENTS = 1000
 _TEMPLATE_WEIGHT = 3_900_000
 _NEAR = 6
@@ -108,6 +107,9 @@ class BitcoinProtocol(Service):
         self.block_sync = BlockSync(
             lambda: self.config, context, self.index, self.blocks, self.items, scheduler, self._tip_changed
         )
+        self.laggards = Laggards(
+            lambda: self.config, self.index, metrics, lambda: self.block_sync.chain.tip, self.header_sync.ask
+        )
         self.progress = Progress(context, self.index, self.blocks)
         self._conversations: dict[Conversation, None] = {}
         self._agents: dict[str, str] = {}
@@ -127,23 +129,7 @@ class BitcoinProtocol(Service):
 
     async def _start(self) -> None:
         storage = self.context.storage
-        blob = storage.blob(_HEADERS_BLOB)
-        loader = HeaderLoader(self.index)
-        for offset in range(0, blob.size, _LOAD_CHUNK):
-            loader.feed(await blob.read(offset, _LOAD_CHUNK))
-        try:
-            loaded = loader.finish()
-        except CorruptHeaders as error:
-            self.context.log.error("{error}", error=str(error))
-            aside = storage.blob(f"{_HEADERS_BLOB}-aside")
-            await aside.truncate(0)
-            for offset in range(error.good, blob.size, _LOAD_CHUNK):
-                aside.append(await blob.read(offset, _LOAD_CHUNK))
-            await blob.truncate(error.good)
-        else:
-            if loaded.cut:
-                self.context.log.warn("{cut} bytes of torn headers were cut off", cut=loaded.cut)
-                await blob.truncate(blob.size - loaded.cut)
+        blob = await load_header_blob(self.index, storage, self.context.log)
         for key, _ in await storage.scan(_INVALID, _INVALID[:-1] + b"0"):
             hash = key[len(_INVALID) :]
             if hash in self.index:
@@ -180,7 +166,10 @@ class BitcoinProtocol(Service):
         raise TypeError("Bitcoin speaks over connections, not in datagrams")
 
     def dialable(self, address: PeerAddress) -> bool:
-        """See `INetworkProtocol.dialable`: on public chains only what the whole Internet can route, and no other service's port."""
+        """See `INetworkProtocol.dialable`.
+
+        On public chains only what the whole Internet can route, and no other service's port.
+        """
         return not self.chain.public or (routable(address) and not bad_port(address.port))
 
     def stores(self) -> Mapping[Topic, IItemStore]:
@@ -282,11 +271,13 @@ class BitcoinProtocol(Service):
         self._conversations[peer] = None
         self.block_sync.opened(peer)
         self.header_sync.opened(peer)
+        self.laggards.opened(peer)
 
     def closed(self, peer: Conversation) -> None:
         """An open session has ended."""
         self._conversations.pop(peer, None)
         self.header_sync.closed(peer)
+        self.laggards.closed(peer)
         self.block_sync.closed(peer)
 
     def headers_received(self, peer: Conversation, headers: list[bytes]) -> None:
@@ -440,7 +431,9 @@ class BitcoinProtocol(Service):
         self.context.log.error("an invalid block's mark was not kept: {error}", error=failure.getErrorMessage())
 
     def _block_invalid(self, hash: bytes, evidence: str) -> None:
-        self.context.log.warn("a block of the best chain is invalid, and what follows it: {evidence}", evidence=evidence)
+        self.context.log.warn(
+            "a block of the best chain is invalid, and what follows it: {evidence}", evidence=evidence
+        )
         if self.index.mark_invalid(hash) is not None:
             self.block_sync.reorganised()
         writing = self.context.storage.write(puts=[(_INVALID + hash, evidence.encode())], durable=True)
@@ -451,6 +444,7 @@ class BitcoinProtocol(Service):
         now = self.context.reactor.seconds()
         self.header_sync.tick(now)
         self.block_sync.tick(now)
+        self.laggards.tick(now)
         self.progress.tick(now)
         if now - self._expired_at > 60.0:
             self._expired_at = now
