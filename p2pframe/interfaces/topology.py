@@ -13,7 +13,10 @@ class ITopology(Interface):
     """Which peers to hold: policy over snapshots, without I/O. It alone decides diversity; core counts slots and dials."""
 
     def slots() -> Mapping[Slot, int]:
-        """How many sessions of each class there may be. Read whenever core needs it, so that it may be a live value."""
+        """How many sessions of each class there may be, the manual one too; a class that is left out has none.
+
+        Read whenever core needs it, so that it may be a live value.
+        """
 
     def wants(view: TopologyView) -> Sequence[Want]:
         """Called every `limits.dial_interval` with the dialled sessions only: what to open now, most wanted first.
@@ -25,8 +28,10 @@ class ITopology(Interface):
         """Called for addresses drawn from the book until one is acceptable (at most `limits.draws` of them)."""
 
     def evict(view: TopologyView, newcomer: SessionSnapshot) -> Drop | None:
-        """Called with all sessions when a newcomer has passed every check and its class is full: whom to end, or None to
-        refuse the newcomer."""
+        """Called with all sessions when a newcomer has passed every check and its class is full.
+
+        Whom to end, or None to refuse the newcomer.
+        """
 
     def rotate(view: TopologyView) -> Sequence[Drop]:
         """Called about every ten seconds with the dialled sessions only: whom to end so that another may be tried."""
