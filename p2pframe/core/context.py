@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IHostnameResolver, IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
@@ -112,7 +113,9 @@ class ServiceWorld:
             self._waiting -= 1
             return result
 
-        return deferToThreadPool(cast(IReactorFromThreads, self.reactor), self._pool, function, *args, **kwargs).addBoth(finished)
+        return deferToThreadPool(
+            cast(IReactorFromThreads, self.reactor), self._pool, function, *args, **kwargs
+        ).addBoth(finished)
 
 
 class Host(Protocol):
@@ -168,7 +171,12 @@ class Context:
 
     def work(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """See `IContext.work`."""
-        return self._host.world.work(function, *args, **kwargs)
+        return self._host.world.work(function, *args, **kwargs).addErrback(self._refused)
+
+    def _refused(self, failure: Failure) -> Failure:
+        if failure.check(WorkRefused):
+            self.metrics.counter("work_refused_total", "Jobs that found too many waiting for a thread.").add()
+        return failure
 
     def service(self, interface: type[T], network: str | None = None) -> T:
         """See `IContext.service`."""

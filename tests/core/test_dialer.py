@@ -1,4 +1,4 @@
-"""Dials: how many at once, to whom, how often; those that never connect, that are cancelled, and that meet a plugin which fails."""
+"""Dials: how many at once, to whom, how often; those that never connect, are cancelled, or meet a failing plugin."""
 
 from __future__ import annotations
 
@@ -74,7 +74,9 @@ def test_retry_and_draws_are_what_the_config_says(cluster, hole):
     draw = network.book.draw
     network.book.draw = lambda *a, **k: drawn.append(1) or draw(*a, **k)
     before = len(drawn)
-    network.addresses.draw(next(iter(network.topology.wants(network.view()))), network.view(), lambda group: 0)
+    network.addresses.draw(
+        next(iter(network.topology.wants(network.view()))), network.view(), lambda group: 0
+    )
     assert len(drawn) - before == 1
 
 
@@ -108,7 +110,11 @@ def test_a_peer_that_accepts_and_says_nothing_holds_its_dial_until_the_handshake
     network = cluster.start(ALICE, extra="    limits: {handshake_timeout: 10s}").networks["chat"]
     fill(network, ["66.66.1.1"])
     cluster.net.run(5.0)
-    assert [slot for _, slot in network.dialer.under_way] in ([Slot.OUTBOUND], [Slot.BLOCK_RELAY], [Slot.FEELER])
+    assert [slot for _, slot in network.dialer.under_way] in (
+        [Slot.OUTBOUND],
+        [Slot.BLOCK_RELAY],
+        [Slot.FEELER],
+    )
     cluster.net.run(9.0)
     assert network.dialer.under_way == () and not network.sessions
     assert network._closed_total.values["handshake-timeout",] == 1

@@ -1,4 +1,4 @@
-"""The way of an item: bounds on what is judged at once, plugins that raise or never answer, and deliveries that were forged."""
+"""The way of an item: bounds on what is judged at once, plugins that raise or never answer, forged deliveries."""
 
 from __future__ import annotations
 
@@ -134,7 +134,11 @@ def test_what_a_plugin_raises_costs_that_item_at_most_and_names_it(where):
     else:
         core.items.subscribe(TX, broken)
     core.items.delivered(Session(1), item(1))
-    names = {"validator": ("validator", "validate"), "store": ("item-store", "put"), "subscriber": ("subscriber", "accepted")}
+    names = {
+        "validator": ("validator", "validate"),
+        "store": ("item-store", "put"),
+        "subscriber": ("subscriber", "accepted"),
+    }
     assert core.failures == [names[where]]
     assert not core.items._pending
     assert bool(core.store.held) is (where == "subscriber")
@@ -165,7 +169,9 @@ def test_items_that_wait_are_bounded_and_judged_when_what_they_wait_for_is_there
     core = Core(waiting_items=3)
     parent = item(1000)
     core.answer = lambda one: (
-        ACCEPTED if one.id == parent.id or core.store.have(parent.id) else Validation(Outcome.WAIT, missing=(parent.id,))
+        ACCEPTED
+        if one.id == parent.id or core.store.have(parent.id)
+        else Validation(Outcome.WAIT, missing=(parent.id,))
     )
     for number in range(5):
         core.items.delivered(Session(1), item(number))

@@ -74,7 +74,9 @@ def errors(network):
 
 
 @pytest.mark.parametrize("where", ["start", "receive", "resume", "tick", "drained", "closed"])
-def test_what_a_conversation_raises_ends_its_own_session_and_is_counted(network, flush_logged_errors, monkeypatch, where):
+def test_what_a_conversation_raises_ends_its_own_session_and_is_counted(
+    network, flush_logged_errors, monkeypatch, where
+):
     other = connect(network, port=5001)
     session = connect(network, hello=where != "start") if where != "start" else None
 
@@ -138,18 +140,24 @@ def test_a_conversation_that_fails_at_a_verb_does_not_keep_others_from_hearing(
     flush_logged_errors(RuntimeError)
 
 
-def test_a_protocol_that_cannot_begin_a_conversation_keeps_no_place_taken(network, flush_logged_errors, monkeypatch):
+def test_a_protocol_that_cannot_begin_a_conversation_keeps_no_place_taken(
+    network, flush_logged_errors, monkeypatch
+):
     def broken(session):
         raise RuntimeError("a bug of the plugin's")
 
     monkeypatch.setattr(network.protocol, "conversation", broken)
     for port in range(5000, 5100):
-        assert network.accept(PeerAddress(f"203.{port % 250}.113.9", port), network.parts.transports[0]) is None
+        assert (
+            network.accept(PeerAddress(f"203.{port % 250}.113.9", port), network.parts.transports[0]) is None
+        )
     assert network.gate.handshakes == 0 and not network.sessions
     assert len(flush_logged_errors(RuntimeError)) == 100
 
 
-def test_a_transport_that_raises_is_named_and_its_connection_dropped(network, flush_logged_errors, monkeypatch):
+def test_a_transport_that_raises_is_named_and_its_connection_dropped(
+    network, flush_logged_errors, monkeypatch
+):
     def broken(wire):
         raise RuntimeError("a bug of the transport's")
 
@@ -216,7 +224,9 @@ def test_bytes_that_came_before_the_proof_pass_the_upgrade_even_if_it_is_ready_a
     assert b"HELLO" in upgrade.send(session.wire.value())
 
 
-def test_an_upgrade_that_fails_while_sending_ends_that_session_only(network, monkeypatch, flush_logged_errors):
+def test_an_upgrade_that_fails_while_sending_ends_that_session_only(
+    network, monkeypatch, flush_logged_errors
+):
     upgrade = Instant()
     monkeypatch.setattr(network, "upgrades", [upgrade])
     session = connect(network, hello=False)
@@ -329,12 +339,16 @@ def test_an_aborted_session_can_no_longer_open_or_be_ticked(network, monkeypatch
     assert session.state == "handshaking" and not network._opened_total.values
     opened = connect(network)
     opened.abort("test")
-    monkeypatch.setattr(type(opened._conversation), "tick", lambda self, now: pytest.fail("ticked after the end"))
+    monkeypatch.setattr(
+        type(opened._conversation), "tick", lambda self, now: pytest.fail("ticked after the end")
+    )
     opened.tick(network.clock.seconds() + 1e6)
     assert opened.close_reason == "test"
 
 
-def test_a_session_in_the_handshake_holds_no_more_than_the_bound_while_it_is_being_proved(network, monkeypatch):
+def test_a_session_in_the_handshake_holds_no_more_than_the_bound_while_it_is_being_proved(
+    network, monkeypatch
+):
     proof = Deferred()
     monkeypatch.setattr(network.parts.transports[0], "prove", lambda wire: proof)
     session = connect(network, hello=False)
@@ -393,7 +407,9 @@ def test_a_scorer_forgets_sessions_that_never_opened(network):
     assert not network.standing._scores and not network._connected and not network.addresses._budgets
 
 
-def test_a_timer_of_the_network_that_fails_goes_on_and_ends_with_the_network(cluster, network, flush_logged_errors, monkeypatch):
+def test_a_timer_of_the_network_that_fails_goes_on_and_ends_with_the_network(
+    cluster, network, flush_logged_errors, monkeypatch
+):
     calls = []
 
     def broken():
@@ -433,7 +449,9 @@ def test_who_connects_and_says_nothing_does_not_keep_others_out(cluster, network
     honest = [connect(network, host=f"198.51.{n}.7") for n in range(5)]
     slow = []
     for number in range(4 * 40):
-        made = network.accept(PeerAddress(f"203.{number % 4}.113.9", 5000 + number), network.parts.transports[0])
+        made = network.accept(
+            PeerAddress(f"203.{number % 4}.113.9", 5000 + number), network.parts.transports[0]
+        )
         if made is not None:
             made.makeConnection(Wire())
             slow.append(made)
@@ -476,7 +494,9 @@ def test_half_messages_of_all_are_bounded_and_whoever_dialled_us_goes_first(netw
 
 
 def test_unprocessed_bytes_are_counted_right_while_the_budget_is_spent(cluster, network):
-    network.gate.reconfigure(network.limits.model_copy(update={"messages_per_second": 10.0, "messages_burst": 5.0}))
+    network.gate.reconfigure(
+        network.limits.model_copy(update={"messages_per_second": 10.0, "messages_burst": 5.0})
+    )
     session = connect(network)
     session.dataReceived(b"PING x\n" * 100 + b"PI")
     assert session.wire.producerState == "paused"

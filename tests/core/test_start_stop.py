@@ -1,4 +1,4 @@
-"""A node that is stopped half-way up, networks that do not come back, and changes of the config on top of one another."""
+"""A node that is stopped half-way up, networks that do not come back, changes of the config on top of one another."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ def slow(cluster, tmp_path):
     (folder / "slow_app.py").chmod(0o644)
     path = cluster.config(ALICE)
     path.write_text(
-        path.read_text().replace("plugin_path: [", f"plugin_path: [{folder}, ") + "\napplications: [{plugin: slow-app}]\n"
+        path.read_text().replace("plugin_path: [", f"plugin_path: [{folder}, ")
+        + "\napplications: [{plugin: slow-app}]\n"
     )
     return path
 
@@ -153,11 +154,17 @@ def test_one_network_that_does_not_come_back_keeps_no_other_from_its_restart(clu
     path.write_text(path.read_text().replace("7777", "7999").replace("first_word: more", "first_word: less"))
     with pytest.raises(StartError, match=r"networks\.chat is down: chat: can't listen on 0\.0\.0\.0:7999"):
         cluster.wait(node.control.reconfigure(path))
-    assert list(node.networks) == ["more"] and node.networks["more"] is not before and node.networks["more"].running
+    assert (
+        list(node.networks) == ["more"]
+        and node.networks["more"] is not before
+        and node.networks["more"].running
+    )
     cluster.wait(squatter.stopListening())
 
 
-def test_a_plugin_that_raises_at_its_new_options_is_named_and_the_others_get_theirs(cluster, flush_logged_errors):
+def test_a_plugin_that_raises_at_its_new_options_is_named_and_the_others_get_theirs(
+    cluster, flush_logged_errors
+):
     node = cluster.start(ALICE)
     network = node.networks["chat"]
     path = cluster.config(ALICE)
@@ -166,10 +173,14 @@ def test_a_plugin_that_raises_at_its_new_options_is_named_and_the_others_get_the
         raise RuntimeError("not me")
 
     network.protocol.reconfigure = broken
-    path.write_text(path.read_text().replace("{plugin: lines}", "{plugin: lines, kept: 7}") + "    limits: {draws: 7}\n")
+    path.write_text(
+        path.read_text().replace("{plugin: lines}", "{plugin: lines, kept: 7}") + "    limits: {draws: 7}\n"
+    )
     cluster.wait(node.control.reconfigure(path))
     assert network.limits.draws == 7
-    assert node.metrics.snapshot()["p2pframe_plugin_errors_total"]["chat", "protocol.lines", "reconfigure"] == 1
+    assert (
+        node.metrics.snapshot()["p2pframe_plugin_errors_total"]["chat", "protocol.lines", "reconfigure"] == 1
+    )
     assert flush_logged_errors(RuntimeError)
 
 

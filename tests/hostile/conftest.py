@@ -34,7 +34,11 @@ class Victim:
 
     def closed(self) -> list[str]:
         """The reasons for which sessions ended, in order."""
-        return [event.fields["reason"] for event in self.node.view.events(limit=100_000) if event.kind == "session.closed"]
+        return [
+            event.fields["reason"]
+            for event in self.node.view.events(limit=100_000)
+            if event.kind == "session.closed"
+        ]
 
     def count(self, metric: str, *labels: str) -> float:
         """A counter's value, over all labels where none are given."""

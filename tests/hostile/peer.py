@@ -1,4 +1,4 @@
-"""A Bitcoin peer that says what a test tells it to, right or wrong, over the network in memory (p2pframe.testing.net)."""
+"""A Bitcoin peer that says what a test tells it to, right or wrong, over the network in memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from twisted.internet.protocol import Factory, Protocol
 
 from p2pframe.protocols.bitcoin.chains import CHAINS, REGTEST
 from p2pframe.protocols.bitcoin.frame import frame
-from p2pframe.protocols.bitcoin.messages import NODE_NETWORK, NODE_WITNESS, Version, decode_version, encode_version
+from p2pframe.protocols.bitcoin.messages import (
+    NODE_NETWORK,
+    NODE_WITNESS,
+    Version,
+    decode_version,
+    encode_version,
+)
 
 SERVES = NODE_NETWORK | NODE_WITNESS
 HEAD = struct.Struct("<4s12sI4s")
@@ -55,8 +61,12 @@ class Peer(Protocol):
     def say(self, kind: str, payload: bytes = b"") -> Peer:
         return self.raw(frame(self.magic, kind, payload))
 
-    def version(self, number: int = 70016, services: int = SERVES, nonce: int = 7, relay: bool = True) -> Peer:
-        return self.say("version", encode_version(Version(number, services, 1_700_000_000, nonce=nonce, relay=relay)))
+    def version(
+        self, number: int = 70016, services: int = SERVES, nonce: int = 7, relay: bool = True
+    ) -> Peer:
+        return self.say(
+            "version", encode_version(Version(number, services, 1_700_000_000, nonce=nonce, relay=relay))
+        )
 
     def wait(self, seconds: float = 0.1) -> Peer:
         self.net.run(seconds)

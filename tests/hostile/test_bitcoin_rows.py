@@ -44,7 +44,9 @@ def test_version_and_verack_are_answered_in_order_and_the_first_words_follow(vic
     assert peer.ping() and victim.session(ATTACKER).state == "open"
 
 
-@pytest.mark.parametrize(("number", "offered"), [(70015, False), (70016, True), (70017, True), (31800, False)])
+@pytest.mark.parametrize(
+    ("number", "offered"), [(70015, False), (70016, True), (70017, True), (31800, False)]
+)
 def test_a_peer_below_70016_is_offered_no_wtxidrelay_and_no_sendaddrv2(victim, number, offered):
     peer = victim.peer().version(number).wait()
     assert ("wtxidrelay" in peer.kinds(), "sendaddrv2" in peer.kinds()) == (offered, offered)
@@ -216,7 +218,9 @@ def forged(victim, count=3, **changes):
     """Headers on top of the victim's tip, without proof of work."""
     previous, headers = victim.protocol.tip().hash, []
     for number in range(count):
-        raw = struct.pack("<I32s32sIII", 0x20000000, previous, bytes([number] * 32), 1_700_000_000 + number, 0x207FFFFF, 0)
+        raw = struct.pack(
+            "<I32s32sIII", 0x20000000, previous, bytes([number] * 32), 1_700_000_000 + number, 0x207FFFFF, 0
+        )
         while (int.from_bytes(hash256(raw), "little") < 1 << 255) is bool(changes.get("no_work")):
             raw = raw[:76] + struct.pack("<I", struct.unpack("<I", raw[76:])[0] + 1)
         headers.append(raw)
@@ -293,7 +297,9 @@ def test_what_may_only_be_agreed_on_before_verack_closes_after_it(victim, kind):
     assert peer.lost and victim.closed() == ["late-negotiation"]
 
 
-@pytest.mark.parametrize(("services", "kept"), [(SERVES, True), (0, False), (8, False), (1, False), (8 | 1024, True)])
+@pytest.mark.parametrize(
+    ("services", "kept"), [(SERVES, True), (0, False), (8, False), (1, False), (8 | 1024, True)]
+)
 def test_a_dialled_peer_without_the_services_it_needs_is_closed(bitcoins, services, kept):
     taken = listen(bitcoins.net, "198.51.100.50")
     node = bitcoins.start(NODE)

@@ -1,4 +1,4 @@
-"""Floods, silence and half-open wires against a whole Bitcoin node: it stays within its bounds, counts, and serves the others."""
+"""Floods, silence and half-open wires against a whole Bitcoin node: it keeps its bounds, counts, serves the others."""
 
 from __future__ import annotations
 
@@ -43,7 +43,16 @@ SMALL = {
     "tx": transaction(1).raw,
     "nonsense": b"what",
 }
-ENDING = {"mempool", "filterload", "filteradd", "filterclear", "wtxidrelay", "sendaddrv2", "sendtxrcncl", "feature"}
+ENDING = {
+    "mempool",
+    "filterload",
+    "filteradd",
+    "filterclear",
+    "wtxidrelay",
+    "sendaddrv2",
+    "sendtxrcncl",
+    "feature",
+}
 
 
 @pytest.mark.parametrize("kind", sorted({*KINDS, "nonsense"} - ENDING))
@@ -122,7 +131,9 @@ def test_handshakes_of_one_byte_a_second_end_at_the_deadline_and_cost_nobody_els
 
 def test_half_open_connections_end_and_leave_nothing(attack):
     """The other end is gone without a word: its host lost power. What we send is never taken, nothing ever comes."""
-    victim = attack(options=", ping_timeout: 100s, ping_interval: 20s", extra="    limits: {idle_timeout: 60s}")
+    victim = attack(
+        options=", ping_timeout: 100s, ping_interval: 20s", extra="    limits: {idle_timeout: 60s}"
+    )
     peers = [victim.friend(f"203.{n}.113.9") for n in range(10)]
     silent = [victim.peer(f"198.{n}.113.9") for n in range(10)]
     honest = victim.friend()
@@ -253,6 +264,8 @@ def test_announcements_to_a_peer_that_does_not_read_are_held_within_bounds(victi
     victim.net.run(30.0, step=0.05)
     assert session.queued < 200_000
     assert honest.ping() and len(honest.heard("inv")) > 0
+
+
 def test_the_heaviest_answers_stop_in_the_middle_of_a_read(victim):
     """A getheaders of 61 bytes is answered with 160 kB: a thousand of them in one read are not a hundred megabytes."""
     victim.cluster.mine(victim.node, 500)
@@ -261,7 +274,9 @@ def test_the_heaviest_answers_stop_in_the_middle_of_a_read(victim):
     from p2pframe.protocols.bitcoin.frame import frame
 
     session = victim.session(ATTACKER)
-    ask = frame(attacker.magic, "getheaders", encode_locator(Locator(70016, [victim.protocol.index.hash_at(0)])))
+    ask = frame(
+        attacker.magic, "getheaders", encode_locator(Locator(70016, [victim.protocol.index.hash_at(0)]))
+    )
     tracemalloc.start()
     try:
         attacker.raw(ask * 1000).wait(0.5)

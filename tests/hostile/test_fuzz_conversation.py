@@ -1,7 +1,7 @@
-"""Fuzz through whole conversations: any payload in a valid frame, and any stream, in every state. P2PFRAME_FUZZ=long for a long run.
+"""Fuzz through whole conversations: any payload in a valid frame, and any stream, in every state.
 
-Whatever a peer says: nothing is logged as a failure, no plugin error is counted, nothing is held beyond the bounds, and an honest
-peer gets its pong at once.
+Whatever a peer says: nothing is logged as a failure, no plugin error is counted, nothing is held beyond the bounds,
+and an honest peer gets its pong at once. P2PFRAME_FUZZ=long makes it a long run.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ REASONS = {
     (reason,)
     for reason in (
         "closed-by-peer", "bad-magic", "oversized", "too-many", "malformed", "misbehaviour", "bad-headers", "bad-block",
-        "bad-transaction", "late-negotiation", "no-such-service", "obsolete-version", "self-connection", "unwanted-tx", "flood",
-        "services", "unreadable", "bad-item", "protocol-violation", "timeout",
+        "bad-transaction", "late-negotiation", "no-such-service", "obsolete-version", "self-connection", "unwanted-tx",
+        "flood", "services", "unreadable", "bad-item", "protocol-violation", "timeout",
     )
 }  # fmt: skip
 
@@ -107,8 +107,17 @@ def _seeds(victim, index, tip) -> dict[str, bytes]:
         "headers": encode_headers([block[:80]]),
         "getheaders": encode_locator(Locator(70016, index.locator())),
         "getblocks": encode_locator(Locator(70016, index.locator())),
-        "addr": b"\x01" + struct.pack("<IQ", 1_700_000_000, 9) + bytes(10) + b"\xff\xff" + bytes([99, 1, 2, 3]) + b"\x48\x0c",
-        "addrv2": b"\x01" + struct.pack("<I", 1_700_000_000) + b"\x09\x01\x04" + bytes([99, 1, 2, 3]) + b"\x48\x0c",
+        "addr": b"\x01"
+        + struct.pack("<IQ", 1_700_000_000, 9)
+        + bytes(10)
+        + b"\xff\xff"
+        + bytes([99, 1, 2, 3])
+        + b"\x48\x0c",
+        "addrv2": b"\x01"
+        + struct.pack("<I", 1_700_000_000)
+        + b"\x09\x01\x04"
+        + bytes([99, 1, 2, 3])
+        + b"\x48\x0c",
         "tx": tx,
         "block": block,
         "ping": bytes(8),
@@ -122,14 +131,20 @@ def _seeds(victim, index, tip) -> dict[str, bytes]:
 def damage(draw) -> list[tuple[str, int, bytes]]:
     """Changes of a payload: (what, where in thousandths, bytes)."""
     kinds = st.sampled_from(["flip", "cut", "insert", "double", "overwrite"])
-    return draw(st.lists(st.tuples(kinds, st.integers(0, 1000), st.binary(min_size=1, max_size=9)), max_size=4))
+    return draw(
+        st.lists(st.tuples(kinds, st.integers(0, 1000), st.binary(min_size=1, max_size=9)), max_size=4)
+    )
 
 
 def damaged(payload: bytes, changes: list[tuple[str, int, bytes]]) -> bytes:
     for what, where, data in changes:
         at = len(payload) * where // 1000
         if what == "flip":
-            payload = payload[:at] + bytes([payload[at] ^ data[0]]) + payload[at + 1 :] if at < len(payload) else payload
+            payload = (
+                payload[:at] + bytes([payload[at] ^ data[0]]) + payload[at + 1 :]
+                if at < len(payload)
+                else payload
+            )
         elif what == "cut":
             payload = payload[:at]
         elif what == "insert":
@@ -145,7 +160,10 @@ fuzzing = settings(max_examples=5 * settings.default.max_examples)  # they take 
 
 
 @fuzzing
-@given(state=st.sampled_from(STATES), said=st.lists(st.tuples(st.sampled_from(KNOWN), st.binary(max_size=300)), max_size=6))
+@given(
+    state=st.sampled_from(STATES),
+    said=st.lists(st.tuples(st.sampled_from(KNOWN), st.binary(max_size=300)), max_size=6),
+)
 def test_fuzzed_payloads_in_valid_frames(field, state, said):
     peer = enter(field, state)
     for kind, payload in said:
@@ -154,7 +172,10 @@ def test_fuzzed_payloads_in_valid_frames(field, state, said):
 
 
 @fuzzing
-@given(state=st.sampled_from(STATES), said=st.lists(st.tuples(st.sampled_from(KNOWN), damage()), min_size=1, max_size=6))
+@given(
+    state=st.sampled_from(STATES),
+    said=st.lists(st.tuples(st.sampled_from(KNOWN), damage()), min_size=1, max_size=6),
+)
 def test_fuzzed_damage_to_valid_payloads_in_valid_frames(field, state, said):
     valid = seeds(field)
     peer = enter(field, state)

@@ -80,7 +80,9 @@ def test_a_storm_of_connects_is_summed_up(cluster, log, per_second, groups, hell
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("per_second", "groups", "hello"), [(1000.0, 5000, True), (40.0, 100, True), (100_000.0, 1, False)])
+@pytest.mark.parametrize(
+    ("per_second", "groups", "hello"), [(1000.0, 5000, True), (40.0, 100, True), (100_000.0, 1, False)]
+)
 def test_a_million_hostile_connects_add_less_than_ten_megabytes(cluster, log, per_second, groups, hello):
     connects = 1_000_000
     network, taken = storm(cluster, connects, per_second, groups, hello)

@@ -1,4 +1,4 @@
-"""Headers that cost their maker little, told to a node of the main chain: a peer's time, no memory of ours, nothing on disk."""
+"""Headers that cost their maker little, told to a node of the main chain: no memory of ours, nothing on disk."""
 
 from __future__ import annotations
 
