@@ -17,6 +17,7 @@ from p2pframe.errors import ConfigError
 from p2pframe.interfaces import IRelayPolicy
 from p2pframe.registry import Registry
 from p2pframe.testing.context import FakeContext
+from tests.core.conftest import Cluster
 from tests.relay.fake_link import BLOCK, TX, FakeLink, SmallNetwork, item
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +85,26 @@ def test_every_config_of_the_tutorial_checks_in_the_readers_folder(checkout: Pat
     assert spec.networks["bitcoin"].relay.label == "relay.lazy-flood"
     assert spec.networks["bitcoin"].relay.config.delay == 0.5
     assert load(checkout / "my-node" / "third.yaml", registry=built_in()).networks["bitcoin"].relay.label == "relay.inventory"
+
+
+def test_the_three_nodes_of_the_tutorial_run_and_the_third_hears_of_blocks_by_the_readers_policy(checkout: Path) -> None:
+    first = YAML.findall(PAGES[0].read_text())[0]
+    shutil.copytree(ROOT / "plugins", checkout / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
+    (checkout / "node.yaml").write_text(first)
+    (checkout / "my-node" / "node.yaml").write_text(YAML.findall(PAGES[2].read_text())[0])
+    cluster = Cluster(checkout)
+    try:
+        nodes = [
+            cluster.start_file("127.0.0.1", path)
+            for path in (checkout / "node.yaml", checkout / "my-node" / "node.yaml", checkout / "my-node" / "third.yaml")
+        ]
+        chains = [node.networks["bitcoin"].protocol for node in nodes]
+        cluster.net.run_until(lambda: chains[2].tip().height >= 2, limit=60.0, step=0.05)
+        assert chains[2].tip() == chains[1].tip() == chains[0].tip()
+        assert type(nodes[1].networks["bitcoin"].parts.relay).__name__ == "LazyFlood"
+        assert [str(s.address) for s in nodes[2].view.sessions()] == ["127.0.0.1:18446"]
+    finally:
+        cluster.stop()
 
 
 def test_the_mistake_that_the_tutorial_makes_is_told_as_it_says(checkout: Path) -> None:
