@@ -120,7 +120,8 @@ def test_what_is_agreed_on_before_verack_ends_the_session_after_it(server, kind)
 
 
 @pytest.mark.parametrize(
-    ("slot", "relay", "asks"), [(Slot.MANUAL, True, True), (Slot.OUTBOUND, True, True), (Slot.BLOCK_RELAY, False, False)]
+    ("slot", "relay", "asks"),
+    [(Slot.MANUAL, True, True), (Slot.OUTBOUND, True, True), (Slot.BLOCK_RELAY, False, False)],
 )
 def test_a_block_relay_session_says_so_and_asks_for_no_addresses(bitcoins, slot, relay, asks):
     _, peer = dialled(bitcoins, slot, options=f", external: ['{NODE}:18444']")

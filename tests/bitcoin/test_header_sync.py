@@ -60,7 +60,8 @@ class Net:
         self.config = BitcoinConfig(**options)
         self.index = HeaderIndex(chain)
         self.added = []
-        self.sync = HeaderSync(lambda: self.config, self.context, self.index, lambda peer, what: self.added.append(what))
+        added = self.added
+        self.sync = HeaderSync(lambda: self.config, self.context, self.index, lambda peer, what: added.append(what))
         self.blob = Blob()
         self.sync.start(self.blob)
 

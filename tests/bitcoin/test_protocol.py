@@ -155,7 +155,13 @@ def test_live_options_are_those_that_a_running_node_takes_up():
 
     made._conversations[Peer()] = None
     new = BitcoinConfig(
-        chain="regtest", headers=20_000, fee_filter=500, pool_size="2MB", prune="1GB", stale_tip="10s", getdata_queue=200
+        chain="regtest",
+        headers=20_000,
+        fee_filter=500,
+        pool_size="2MB",
+        prune="1GB",
+        stale_tip="10s",
+        getdata_queue=200,
     )
     made.reconfigure(new)
     assert made.index.limit == 20_000
