@@ -21,8 +21,8 @@ from p2pframe.interfaces import IHostReactor, Listener
 from p2pframe.model import PeerAddress
 from p2pframe.plugin import Address
 
-# Core ends a dial by cancelling it, after a time from its own config; an endpoint's limit is only there because Twisted's
-# endpoints have one, and must not come first.
+# Core ends a dial by cancelling it, after a time from its own config; an endpoint's limit is only there because
+# Twisted's endpoints have one, and must not come first.
 _CONNECT_LIMIT = 600.0
 
 
@@ -49,7 +49,10 @@ SourceAddress = Annotated[str, AfterValidator(_source_address)]
 
 
 def tcp_reaches(address: PeerAddress, source: str | None) -> bool:
-    """Whether TCP from `source` (an IP address, or None for any) could reach such an address: no onion, no other IP version."""
+    """Whether TCP from `source` (an IP address, or None for any) could reach such an address.
+
+    No onion, no other IP version.
+    """
     if address.kind == "name":
         return True
     if address.kind != "ip":
@@ -58,7 +61,9 @@ def tcp_reaches(address: PeerAddress, source: str | None) -> bool:
 
 
 def tcp_client(reactor: IHostReactor, address: PeerAddress, source: str | None = None) -> IStreamClientEndpoint:
-    """An endpoint that dials `address`; a name is looked up by the reactor's own resolver, and its addresses are tried in turn.
+    """An endpoint that dials `address`.
+
+    A name is looked up by the reactor's own resolver, and its addresses are tried in turn.
 
     Raises ValueError for an address that `tcp_reaches` denies.
     """

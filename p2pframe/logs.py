@@ -61,7 +61,10 @@ class Output:
         return self._file is not None
 
     def open(self, path: Path, size: int, files: int) -> None:
-        """Write to a file from now on: at `size` bytes it becomes `path.1`, of which there are `files`. Raises OSError."""
+        """Write to a file from now on: at `size` bytes it becomes `path.1`, of which there are `files`.
+
+        Raises OSError.
+        """
         file = LogFile(path.name, str(path.parent), rotateLength=size, defaultMode=0o640, maxRotatedFiles=files)
         if size and os.stat(path).st_size >= size:
             file.rotate()
@@ -167,7 +170,9 @@ class NodeLog:
             text = f"{text}: {summary}" if text else summary
         self._line(now, level, namespace, text, _fields(event) if self.as_json else {}, trace)
 
-    def _line(self, now: float, level: str, namespace: str, text: str, fields: Mapping[str, object], trace: str) -> None:
+    def _line(
+        self, now: float, level: str, namespace: str, text: str, fields: Mapping[str, object], trace: str
+    ) -> None:
         moment = datetime.fromtimestamp(now, UTC)
         if self.as_json:
             data = {"time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"), "level": level,

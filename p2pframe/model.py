@@ -256,8 +256,9 @@ class FoundAddress:
 class Penalty:
     """An entry of the ban list: a ban (kept on disk) or a discouragement (in memory), with why and until when.
 
-    `subject` is an address (`192.0.2.1`), a network (`192.0.2.0/24`) or a peer id (`id:` and hex). `scope` is a network's
-    name or `node` for all. `until` and `since` are unix times in seconds. `automatic` ones hold in one network only.
+    `subject` is an address (`192.0.2.1`), a network (`192.0.2.0/24`) or a peer id (`id:` and hex). `scope` is a
+    network's name or `node` for all. `until` and `since` are unix times in seconds. `automatic` ones hold in one
+    network only.
     """
 
     subject: str
@@ -274,9 +275,9 @@ class Penalty:
 class SessionCounters:
     """What one session has done so far: plain numbers that the session adds to and scorers sample.
 
-    Times are seconds of the reactor's clock (`reactor.seconds()`), 0.0 where it has not happened; `ping` and `best_ping`
-    are seconds, None before the first answer. `messages_in` and `messages_out` count by message type and grow only
-    with types that the protocol knows (`*` stands for all the others), so a peer can't fill them.
+    Times are seconds of the reactor's clock (`reactor.seconds()`), 0.0 where it has not happened; `ping` and
+    `best_ping` are seconds, None before the first answer. `messages_in` and `messages_out` count by message type and
+    grow only with types that the protocol knows (`*` stands for all the others), so a peer can't fill them.
     """
 
     __slots__ = (
@@ -329,8 +330,9 @@ class Score:
 class SessionSnapshot:
     """One session as a topology, an application or a page may see it; times are seconds of the reactor's clock.
 
-    `score` is the mean of the scorers that are not dry runs (None before the first). `relays` is True where the peer wants
-    items of every topic; `useful` counts items that it was the first to bring. `protected` ones are never evicted.
+    `score` is the mean of the scorers that are not dry runs (None before the first). `relays` is True where the peer
+    wants items of every topic; `useful` counts items that it was the first to bring. `protected` ones are never
+    evicted.
     """
 
     id: SessionId
@@ -388,8 +390,8 @@ class Candidate:
 class TopologyView:
     """What a topology decides on: the sessions, the dials under way, and the time.
 
-    `now` is seconds of the reactor's clock (as in the snapshots). `dialling` are addresses being dialled, with their slot.
-    `tip_stale` says that the protocol has seen nothing new for longer than it expects.
+    `now` is seconds of the reactor's clock (as in the snapshots). `dialling` are addresses being dialled, with their
+    slot. `tip_stale` says that the protocol has seen nothing new for longer than it expects.
     """
 
     now: float

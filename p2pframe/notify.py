@@ -8,7 +8,9 @@ from collections.abc import Mapping
 
 
 def notify(state: str, env: Mapping[str, str] | None = None) -> bool:
-    """Send a state (`READY=1`, `STOPPING=1`) to the socket that NOTIFY_SOCKET names; False where there is none or it fails.
+    """Send a state (`READY=1`, `STOPPING=1`) to the socket that NOTIFY_SOCKET names.
+
+    False where there is none or it fails.
 
     A name that begins with `@` is an abstract socket.
     """

@@ -47,7 +47,9 @@ def parse_duration(value: object) -> float:
     else:
         match = _DURATION.match(value.strip()) if isinstance(value, str) else None
         if match is None:
-            raise PydanticCustomError("duration", "not a duration: write a number with ms, s, min, h, d or w, such as 30s")
+            raise PydanticCustomError(
+                "duration", "not a duration: write a number with ms, s, min, h, d or w, such as 30s"
+            )
         number = float(match[1]) * _SECONDS[match[2] or "s"]
     if not 0 <= number < 1e11:
         raise PydanticCustomError("duration", "a duration can't be negative, infinite or over three thousand years")
@@ -61,7 +63,9 @@ def parse_size(value: object) -> int:
     else:
         match = _SIZE.match(value.strip()) if isinstance(value, str) else None
         if match is None:
-            raise PydanticCustomError("size", "not a size: write a number with B, kB, MB, GB, KiB, MiB or GiB, such as 5MB")
+            raise PydanticCustomError(
+                "size", "not a size: write a number with B, kB, MB, GB, KiB, MiB or GiB, such as 5MB"
+            )
         number = float(match[1]) * _BYTES[match[2] or "B"]
     if not 0 <= number < 2**63 or number != int(number):
         raise PydanticCustomError("size", "a size is a whole number of bytes between 0 and 2^63")

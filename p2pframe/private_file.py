@@ -41,8 +41,8 @@ def write_private(path: Path, data: bytes) -> None:
 def read_private(path: Path, limit: int = 1_000_000) -> bytes:
     """Read a private file.
 
-    Raises FileNotFoundError where there is none (a first start), and `StorageError` for one that others may read or change, is
-    no plain file, is longer than `limit` bytes or can't be read.
+    Raises FileNotFoundError where there is none (a first start), and `StorageError` for one that others may read or
+    change, is no plain file, is longer than `limit` bytes or can't be read.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -52,7 +52,8 @@ def read_private(path: Path, limit: int = 1_000_000) -> bytes:
                 raise StorageError(f"reading {path}: it is not a plain file of at most {limit} bytes")
             if status.st_mode & 0o077:
                 raise StorageError(
-                    f"reading {path}: others may read or change it (mode {stat.S_IMODE(status.st_mode):04o}): chmod 600 it, and "
+                    f"reading {path}: others may read or change it (mode {stat.S_IMODE(status.st_mode):04o}): chmod "
+                    "600 it, and "
                     "make a new key if somebody may have seen this one"
                 )
             parts = []

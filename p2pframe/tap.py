@@ -1,7 +1,7 @@
 """`twistd p2pnode -c FILE`, and the same under twist: a node as a service of a process.
 
-What is wrong is said on stderr, without a traceback, with exit status 1; as a daemon too: twistd's first process waits on a
-pipe for word from the daemon, and we send it once the node has started or failed, not when the reactor begins.
+What is wrong is said on stderr, without a traceback, with exit status 1; as a daemon too: twistd's first process waits
+on a pipe for word from the daemon, and we send it once the node has started or failed, not when the reactor begins.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ class Options(usage.Options):
     """What comes after `twistd p2pnode`."""
 
     synopsis = "[options]"
-    longdesc = "Runs the node that a YAML file describes. SIGHUP reads the file again; SIGTERM and SIGINT stop the node."
+    longdesc = (
+        "Runs the node that a YAML file describes. SIGHUP reads the file again; SIGTERM and SIGINT stop the node."
+    )
     optParameters = [["config", "c", None, "The configuration file."]]
     optFlags = [["log-json", None, "Log one JSON object a line (also: node.log_json)."]]
 
@@ -49,8 +51,11 @@ class Options(usage.Options):
             raise usage.UsageError("which configuration? -c FILE (`p2pframe init` writes one)")
         parent = self.parent
         # A pidfile that a crash left behind blocks the next start where pids are reused, as in a container; the data
-        # directory's lock does its work. The default is told from a name that was given by identity: nothing else differs.
-        if parent is not None and any(parent.get("pidfile") is row[2] for row in _parameters(parent) if row[0] == "pidfile"):
+        # directory's lock does its work. The default is told from a name that was given by identity: nothing else
+        # differs.
+        if parent is not None and any(
+            parent.get("pidfile") is row[2] for row in _parameters(parent) if row[0] == "pidfile"
+        ):
             parent["pidfile"] = ""
 
 
@@ -121,8 +126,8 @@ class NodeService(Service):
         super().startService()  # type: ignore[no-untyped-call]
         # twistd would tell its waiting parent that all is well as soon as this returns; we do when it is so.
         self._status_pipe: int | None = self.parent_options.pop("statusPipe", None)
-        # Until the reactor runs and has a handler of its own, which replaces this one. The waiting parent holds the pipe's
-        # other end open itself, so a daemon that died without a word would leave it waiting for good.
+        # Until the reactor runs and has a handler of its own, which replaces this one. The waiting parent holds the
+        # pipe's other end open itself, so a daemon that died without a word would leave it waiting for good.
         signal.signal(signal.SIGTERM, self._interrupted)
         node = Node(self.spec, cast("IHostReactor", reactor))
         node.settings_changed.append(self._settings_changed)

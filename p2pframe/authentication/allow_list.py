@@ -25,7 +25,9 @@ def _host(text: str) -> str:
 
 def _no_port(value: object) -> object:
     if isinstance(value, str) and (value.startswith("[") or value.count(":") == 1 or "/" in value):
-        raise PydanticCustomError("host", "an address without a port (an inbound peer's port is by chance); networks go into networks")
+        raise PydanticCustomError(
+            "host", "an address without a port (an inbound peer's port is by chance); networks go into networks"
+        )
     return value
 
 
@@ -33,7 +35,9 @@ def _network(text: str) -> str:
     try:
         return str(ipaddress.ip_network(text))
     except ValueError as error:
-        raise PydanticCustomError("network", "not a network such as 192.0.2.0/24: {text}", {"text": str(error)}) from None
+        raise PydanticCustomError(
+            "network", "not a network such as 192.0.2.0/24: {text}", {"text": str(error)}
+        ) from None
 
 
 Host = Annotated[str, BeforeValidator(_no_port), AfterValidator(_host)]
@@ -44,14 +48,20 @@ class AllowListConfig(PluginConfig):
     """Options of the `allow-list` authenticator."""
 
     addresses: tuple[Host, ...] = live((), max_length=10_000, description="Addresses, without port.")
-    networks: tuple[Network, ...] = live((), max_length=1_000, description="Networks, such as 192.0.2.0/24 or 2001:db8::/32.")
-    peer_ids: tuple[PeerIdHex, ...] = live((), max_length=10_000, description="Peer ids in hex, where the transport proves them.")
+    networks: tuple[Network, ...] = live(
+        (), max_length=1_000, description="Networks, such as 192.0.2.0/24 or 2001:db8::/32."
+    )
+    peer_ids: tuple[PeerIdHex, ...] = live(
+        (), max_length=10_000, description="Peer ids in hex, where the transport proves them."
+    )
     dialled: bool = live(True, description="Ask it of peers that we dialled too, not only of those that dialled us.")
 
     @model_validator(mode="after")
     def _somebody(self) -> AllowListConfig:
         if not (self.addresses or self.networks or self.peer_ids):
-            raise PydanticCustomError("empty_list", "the list is empty and nobody would get in: give addresses, networks or peer_ids")
+            raise PydanticCustomError(
+                "empty_list", "the list is empty and nobody would get in: give addresses, networks or peer_ids"
+            )
         return self
 
 
@@ -77,7 +87,9 @@ class AllowListAuthenticator:
         ip = info.address.ip
         if ip is not None and any(ip.version == network.version and ip in network for network in self._networks):
             return ALLOW
-        who = f"{info.address.host[:100]}, " + (f"peer id {info.peer_id.hex()[:128]}" if info.peer_id else "no proven peer id")
+        who = f"{info.address.host[:100]}, " + (
+            f"peer id {info.peer_id.hex()[:128]}" if info.peer_id else "no proven peer id"
+        )
         return Verdict(Action.DISCONNECT, _RULE, "not-listed", f"{who}: on no list of addresses, networks or peer ids")
 
     def reconfigure(self, config: object) -> None:

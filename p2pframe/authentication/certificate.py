@@ -1,7 +1,7 @@
 """Who is let in by its certificate: whose it is, who issued it, which names and which key it has.
 
-The transport has proven that the peer holds the certificate's key, and has checked dates and chain; what a field says is worth as
-much as its issuer. Without authorities at the transport anybody may write any subject: rely on pins then.
+The transport has proven that the peer holds the certificate's key, and has checked dates and chain; what a field says
+is worth as much as its issuer. Without authorities at the transport anybody may write any subject: rely on pins then.
 """
 
 from __future__ import annotations
@@ -83,9 +83,13 @@ class CertificateConfig(PluginConfig):
     subject: Attributes = live({}, description="What the subject must say, such as {O: Example, OU: nodes}.")
     issuer: Attributes = live({}, description="What the issuer must say.")
     names: tuple[NamePattern, ...] = live(
-        (), max_length=1_000, description="One of these must be a subjectAltName; *.example.org stands for one label more."
+        (),
+        max_length=1_000,
+        description="One of these must be a subjectAltName; *.example.org stands for one label more.",
     )
-    pins: tuple[Pin, ...] = live((), max_length=10_000, description="SHA-256 of SubjectPublicKeyInfo: the key must be one of these.")
+    pins: tuple[Pin, ...] = live(
+        (), max_length=10_000, description="SHA-256 of SubjectPublicKeyInfo: the key must be one of these."
+    )
     dialled: bool = live(True, description="Ask it of peers that we dialled too, not only of those that dialled us.")
 
 
@@ -101,14 +105,14 @@ class CertificateAuthenticator:
         self.context = context
 
     def admit(self, info: HandshakeInfo, slot: Slot) -> Verdict:
-        """`no-certificate`, `bad-certificate`, `wrong-key`, `wrong-subject`, `wrong-issuer` or `wrong-name`, else allowed."""
+        """Allowed, or `no-`/`bad-certificate`, `wrong-key`, `wrong-subject`, `wrong-issuer` or `wrong-name`."""
         if slot.dialled and not self.config.dialled:
             return ALLOW
         if info.certificate is None:
             return _refused("no-certificate", "the transport has seen none: use one that does, such as tls")
         try:
             return self._judge(x509.load_der_x509_certificate(info.certificate))
-        except Exception as error:  # noqa: BLE001 - a stranger's certificate: whatever its parsing raises, the answer is no
+        except Exception as error:  # noqa: BLE001 - a stranger's bytes: whatever parsing raises, the answer is no
             return _refused("bad-certificate", f"{type(error).__name__}: {str(error)[:200]}")
 
     def _judge(self, certificate: x509.Certificate) -> Verdict:

@@ -16,9 +16,13 @@ _RULE = "authentication.version"
 class VersionConfig(PluginConfig):
     """Options of the `version` authenticator."""
 
-    minimum: int = live(0, ge=0, description="The least protocol version; peers that name none are then refused. 0: any.")
+    minimum: int = live(
+        0, ge=0, description="The least protocol version; peers that name none are then refused. 0: any."
+    )
     services: tuple[str, ...] = live(
-        (), max_length=64, description="Services that a peer must offer where we dialled it, as the protocol names them (NETWORK)."
+        (),
+        max_length=64,
+        description="Services that a peer must offer where we dialled it, as the protocol names them (NETWORK).",
     )
     inbound_services: tuple[str, ...] = live(
         (), max_length=64, description="Services that a peer must offer where it dialled us."
@@ -47,7 +51,9 @@ class VersionAuthenticator:
         if missing:
             # A peer chooses what it claims: show a bounded part of it.
             offered = ", ".join(sorted(info.services))[:200] or "none"
-            return Verdict(Action.DISCONNECT, _RULE, "missing-services", f"lacks {', '.join(missing)}; offers {offered}")
+            return Verdict(
+                Action.DISCONNECT, _RULE, "missing-services", f"lacks {', '.join(missing)}; offers {offered}"
+            )
         return ALLOW
 
     def reconfigure(self, config: object) -> None:

@@ -1,7 +1,7 @@
 """The command `p2pframe`: check a configuration, print its schema, list plugins, write a first file.
 
-Exit status 1 says that something is wrong, 2 that the command was not understood. What a command needs is imported when it
-runs, so that `--help` is quick.
+Exit status 1 says that something is wrong, 2 that the command was not understood. What a command needs is imported when
+it runs, so that `--help` is quick.
 """
 
 from __future__ import annotations

@@ -25,7 +25,10 @@ class Effect(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One difference: its dotted path, whether it may be applied while running, and the two values (`***` for secrets)."""
+    """One difference.
+
+    Its dotted path, whether it may be applied while running, and the two values (`***` for secrets).
+    """
 
     path: str
     live: bool
@@ -90,7 +93,9 @@ def diff(old: NodeSpec, new: NodeSpec) -> Changes:
         applications=Part(tuple(_choices(old.applications, new.applications, "applications",
                                          _list(before, "applications"), _list(after, "applications")))),
         networks={
-            name: Part(tuple(_network(old.networks[name], spec, _at(before, "networks", name), _at(after, "networks", name))))
+            name: Part(
+                tuple(_network(old.networks[name], spec, _at(before, "networks", name), _at(after, "networks", name)))
+            )
             for name, spec in new.networks.items()
             if name in old.networks
         },

@@ -24,8 +24,9 @@ def check(
 ) -> M | None:
     """The object that a mapping makes, None where it has mistakes, which go to `problems`.
 
-    `skip` are keys that are not the model's; `owner` names the plugin whose model it is, for errors of its own code. Values are
-    taken strictly, as their YAML types say: text is no number. Relative paths are made absolute from the file they stand in.
+    `skip` are keys that are not the model's; `owner` names the plugin whose model it is, for errors of its own code.
+    Values are taken strictly, as their YAML types say: text is no number. Relative paths are made absolute from the
+    file they stand in.
     """
     own = Table(tree.place, tree.folder, {k: e for k, e in tree.entries.items() if k not in skip})
     _mark_secrets(own, model)
@@ -59,7 +60,9 @@ class _Check(Generic[M]):
             return list(error.errors(include_url=False, include_input=False))
         except Exception as error:  # noqa: BLE001  a plugin's validator may raise anything: that is its mistake to show
             text = f"{type(error).__name__}" if has_secret(self.tree) else f"{type(error).__name__}: {error}"
-            return [{"type": "crash", "loc": (), "msg": f"the config model of {self.owner or 'this part'} failed: {text}"}]
+            return [
+                {"type": "crash", "loc": (), "msg": f"the config model of {self.owner or 'this part'} failed: {text}"}
+            ]
 
     def retype(self, errors: Sequence[Mapping[str, Any]]) -> bool:
         """Where text is wanted, what an environment variable holds is text, whatever it looks like."""
@@ -120,7 +123,9 @@ class _Check(Generic[M]):
             former = extra.get("renamed_from") if isinstance(extra, dict) else None
             if isinstance(former, (list, tuple)) and key in former:
                 successor = info.alias or field
-                self.problems.add(table.entries[key].place, f"{path}.{key}", f"was renamed: write {successor!r} instead")
+                self.problems.add(
+                    table.entries[key].place, f"{path}.{key}", f"was renamed: write {successor!r} instead"
+                )
                 return _join(path, successor)
         entry = table.entries.get(str(key))
         place = entry.place if entry else table.place

@@ -36,7 +36,10 @@ class Choices:
         self.made: list[Made] = []
 
     def at(self, path: str) -> Made | None:
-        """What was named at a path, also where its options have mistakes: the rest of a network is judged by its class."""
+        """What was named at a path, also where its options have mistakes.
+
+        The rest of a network is judged by its class.
+        """
         return next((m for m in self.made if m.path == path), None)
 
     def tree(self, choice: PluginChoice) -> Table | None:
@@ -72,7 +75,9 @@ class Choices:
             return None
         if not isinstance(named, Scalar) or not isinstance(named.value, str) or not named.value:
             if not (isinstance(named, Scalar) and named.broken):
-                self.problems.add(named.place, f"{path}.plugin", f"must be the name of a {kind} plugin, found {show(named)}")
+                self.problems.add(
+                    named.place, f"{path}.plugin", f"must be the name of a {kind} plugin, found {show(named)}"
+                )
             return None
         if named.broken:
             return None

@@ -72,7 +72,11 @@ def _dump(model: BaseModel) -> dict[str, object]:
 
 
 def _text(value: object) -> object:
-    return str(value) if isinstance(value, PurePath) or not isinstance(value, (str, int, float, bool, type(None))) else value
+    return (
+        str(value)
+        if isinstance(value, PurePath) or not isinstance(value, (str, int, float, bool, type(None)))
+        else value
+    )
 
 
 def _hide(data: object, tree: Tree | None) -> object:

@@ -1,4 +1,7 @@
-"""Puts a whole configuration together: one pass over the file, every plugin's part by its own model, all errors at once."""
+"""Puts a whole configuration together.
+
+One pass over the file, every plugin's part by its own model, all errors at once.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +89,9 @@ class _Loader:
         """The whole of it; None where something is wrong, which is among the problems then."""
         tree = self.tree
         if not isinstance(tree, Table):
-            self.problems.add(tree.place, "", f"a configuration is a mapping that begins with `version: 1`, found {show(tree)}")
+            self.problems.add(
+                tree.place, "", f"a configuration is a mapping that begins with `version: 1`, found {show(tree)}"
+            )
             return None
         self.keys(tree, "", TOP)
         self.version(tree)
@@ -127,7 +132,10 @@ class _Loader:
         return settings
 
     def folders(self, node: Tree | None) -> None:
-        """Have the registry read `node.plugin_path`: also where another setting is wrong, to judge the rest of the file."""
+        """Have the registry read `node.plugin_path`.
+
+        Also where another setting is wrong, to judge the rest of the file.
+        """
         paths = node.get("plugin_path") if isinstance(node, Table) else None
         items = paths.items if isinstance(paths, Listing) else []
         folders = [
@@ -159,7 +167,9 @@ class _Loader:
         if found is None or (isinstance(found, Scalar) and found.broken):
             return None
         if not isinstance(found, Listing):
-            self.problems.add(found.place, path, f"must be a list of plugins, found {show(found)}: write - {{plugin: ...}}")
+            self.problems.add(
+                found.place, path, f"must be a list of plugins, found {show(found)}: write - {{plugin: ...}}"
+            )
             return None
         return found.items
 
@@ -225,7 +235,8 @@ class _Loader:
                 self.problems.add(*problem)
         if protocol is None or limits is None:
             return None
-        return NetworkSpec(name, protocol, **lists, **singles, item_stores=stores, limits=limits)  # type: ignore[arg-type]
+        chosen = {**lists, **singles}  # by key, of two types: which key has which is what LISTS and SINGLES say
+        return NetworkSpec(name, protocol, item_stores=stores, limits=limits, **chosen)  # type: ignore[arg-type]
 
     def use(
         self, key: str, kind: str, tree: Table, place: Place, path: str, rules: fitting.Rules | None

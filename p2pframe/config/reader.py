@@ -1,7 +1,8 @@
 """Reads YAML by the rules of YAML 1.2, within bounds, with `${ENV}` and `!include`.
 
 PyYAML scans and parses; types come from the core schema of YAML 1.2 (section 10.3), so that `no`, `on` and `22:22` are
-text, `1e3` is a number and `0777` is 777. Aliases share what they name, and every use counts against the bound on nodes.
+text, `1e3` is a number and `0777` is 777. Aliases share what they name, and every use counts against the bound on
+nodes.
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ class _Stop(Exception):
 
 
 def typed(text: str) -> Plain:
-    """A plain scalar's value by the core schema. Raises `ValueError` for what is not a finite number or too long for one."""
+    """A plain scalar's value by the core schema.
+
+    Raises `ValueError` for what is not a finite number or too long for one.
+    """
     if text in _WORDS:
         return _WORDS[text]
     if _NOT_FINITE.match(text):
@@ -204,7 +208,9 @@ class _Reader:
             tree = self.scalar(event, place, path)
         else:
             if isinstance(event, CollectionStartEvent) and event.tag not in (None, "!", _TAG + "map", _TAG + "seq"):
-                self.problems.add(place, path, f"unknown tag {event.tag!r}: only !include is known, before a file's name")
+                self.problems.add(
+                    place, path, f"unknown tag {event.tag!r}: only !include is known, before a file's name"
+                )
             if isinstance(event, MappingStartEvent):
                 tree, below = self.table(place, depth, path)
             else:

@@ -72,7 +72,9 @@ def schema(registry: Registry) -> tuple[dict[str, Any], list[PluginError]]:
             "version": {"const": VERSION, "description": "The version of this format."},
             "node": {"$ref": "#/$defs/node"},
             "storage": {
-                "$ref": "#/$defs/storage", "default": {"plugin": DEFAULT_STORAGE}, "description": "What survives a crash.",
+                "$ref": "#/$defs/storage",
+                "default": {"plugin": DEFAULT_STORAGE},
+                "description": "What survives a crash.",
             },
             "networks": {
                 "type": "object",

@@ -19,29 +19,45 @@ class NodeSettings(PluginConfig):
     """The `node:` part: what belongs to the process and its data directory."""
 
     data_dir: Path = Field(Path("node-data"), description="Everything the node keeps; relative to the config file.")
-    plugin_path: tuple[Path, ...] = Field((), description="Folders of drop-in plugin files; relative to the config file.")
+    plugin_path: tuple[Path, ...] = Field(
+        (), description="Folders of drop-in plugin files; relative to the config file."
+    )
     events: int = live(10_000, ge=100, le=1_000_000, description="How many past events are kept to explain decisions.")
     stop_timeout: Duration = live(10.0, description="How long applications and networks may take to stop.")
     work_threads: int = Field(4, ge=1, le=64, description="Threads for work that must leave the reactor.")
     work_queue: int = Field(10_000, ge=10, description="Jobs that may wait for a thread.")
     bans: int = live(100_000, ge=1, description="Entries of the ban list at most.")
-    discouraged: int = live(50_000, ge=1, description="Discouraged peers remembered, in memory, oldest forgotten first.")
+    discouraged: int = live(
+        50_000, ge=1, description="Discouraged peers remembered, in memory, oldest forgotten first."
+    )
     ban_time: Duration = live(86_400.0, description="How long an automatic ban lasts.")
-    discourage_loopback: bool = live(False, description="Let discouragement and automatic bans apply to loopback too (tests).")
-    watchdog: Duration = Field(0.5, description="Name the plugin that blocks the reactor for longer than this; 0 is off.")
-    log_level: Literal["debug", "info", "warn", "error", "critical"] = live("info", description="The least level logged.")
-    log_file: Path | None = Field(None, description="Where to log; where left out: stdout, as a daemon node.log in data_dir.")
+    discourage_loopback: bool = live(
+        False, description="Let discouragement and automatic bans apply to loopback too (tests)."
+    )
+    watchdog: Duration = Field(
+        0.5, description="Name the plugin that blocks the reactor for longer than this; 0 is off."
+    )
+    log_level: Literal["debug", "info", "warn", "error", "critical"] = live(
+        "info", description="The least level logged."
+    )
+    log_file: Path | None = Field(
+        None, description="Where to log; where left out: stdout, as a daemon node.log in data_dir."
+    )
     log_size: Size = Field(10_000_000, ge=10_000, description="Bytes of a log file before the next one is begun.")
     log_files: int = Field(5, ge=1, le=1000, description="Older log files kept.")
     log_json: bool = Field(False, description="Log one JSON object a line instead of lines for people.")
-    log_rate: int = live(20, ge=1, description="Like log lines (same format) a second before the rest are only counted.")
+    log_rate: int = live(
+        20, ge=1, description="Like log lines (same format) a second before the rest are only counted."
+    )
 
 
 class Limits(PluginConfig):
     """The `limits:` part of a network: every bound that core holds for it."""
 
     receive_buffer: Size = live(5_000_000, description="Unprocessed bytes at which a session is ended.")
-    receive_buffers_total: Size = live(32_000_000, description="Unprocessed bytes of all sessions; over it the worst is ended.")
+    receive_buffers_total: Size = live(
+        32_000_000, description="Unprocessed bytes of all sessions; over it the worst is ended."
+    )
     send_buffer: Size = live(1_000_000, description="Unsent bytes of one session before reading from it pauses.")
     send_buffer_max: Size = live(12_000_000, description="Unsent bytes at which a session that does not read is ended.")
     send_buffers_total: Size = live(64_000_000, description="Unsent bytes of all sessions; over it the worst is ended.")
@@ -49,7 +65,9 @@ class Limits(PluginConfig):
     messages_burst: float = live(5_000.0, gt=0, description="Messages a session may send at once.")
     bytes_per_second: Size = live(10_000_000, description="Bytes a session may send in the long run.")
     bytes_burst: Size = live(50_000_000, description="Bytes a session may send at once.")
-    excess_time: Duration = live(60.0, description="Over budget without a break for this long is a fact against a peer.")
+    excess_time: Duration = live(
+        60.0, description="Over budget without a break for this long is a fact against a peer."
+    )
     accepts_per_second: float = live(50.0, gt=0, description="Inbound connections taken in the long run, of all.")
     accepts_burst: float = live(200.0, gt=0, description="Inbound connections taken at once, of all.")
     netgroup_accepts_per_second: float = live(2.0, gt=0, description="The same for one netgroup.")
@@ -63,7 +81,9 @@ class Limits(PluginConfig):
     connect_timeout: Duration = live(5.0, description="A dial that has not connected by then has failed.")
     handshake_timeout: Duration = live(60.0, description="From connected to open.")
     close_timeout: Duration = live(5.0, description="How long a closing session may take to send what is queued.")
-    idle_timeout: Duration = live(1_200.0, description="Nothing received, or nothing taken, for this long ends a session.")
+    idle_timeout: Duration = live(
+        1_200.0, description="Nothing received, or nothing taken, for this long ends a session."
+    )
     tick: Duration = live(2.0, gt=0, description="How often sessions look at their timers.")
     dial_interval: Duration = live(0.5, gt=0, description="How often free slots are looked at.")
     dial_concurrency: int = live(8, ge=1, description="Dials under way at once.")
@@ -76,7 +96,9 @@ class Limits(PluginConfig):
     addresses_burst: float = live(1_000.0, ge=1, description="Told addresses taken from one session at once.")
     discovery_timeout: Duration = live(60.0, description="One look of a discovery plugin.")
     discovery_addresses: int = live(1_000, ge=1, description="Addresses taken from one look of a discovery plugin.")
-    wanted_items: int = Field(default=50_000, ge=1000, description="Items of one topic that are wanted of peers at once.")
+    wanted_items: int = Field(
+        default=50_000, ge=1000, description="Items of one topic that are wanted of peers at once."
+    )
     validations: int = live(256, ge=1, description="Items whose validation may be under way at once.")
     validation_timeout: Duration = live(60.0, gt=0, description="A validation that has not ended by then is given up.")
     waiting_items: int = live(100, ge=1, description="Items kept while what they wait for is fetched.")

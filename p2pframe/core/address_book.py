@@ -1,7 +1,7 @@
 """The address book of a network: who could be dialled, who answered, and who told of them.
 
-Two tables, as in Bitcoin Core's addrman: *new* for addresses that somebody told of, *tried* for those that answered. An address
-in the way of one that wants to be tried is tested before it must go. All times are unix seconds.
+Two tables, as in Bitcoin Core's addrman: *new* for addresses that somebody told of, *tried* for those that answered. An
+address in the way of one that wants to be tried is tested before it must go. All times are unix seconds.
 """
 
 from __future__ import annotations
@@ -90,7 +90,10 @@ class _Entry:
 
 @implementer(IAddressBook)
 class AddressBook:
-    """The addresses of one network. `rng` decides order; the salt of the tables comes from `entropy`, once, and is kept."""
+    """The addresses of one network.
+
+    `rng` decides order; the salt of the tables comes from `entropy`, once, and is kept.
+    """
 
     log = Logger()
 
@@ -103,7 +106,9 @@ class AddressBook:
         self._own: dict[PeerAddress, None] = {}
         self._last_good = 1.0
         self._empty()
-        self._refused = metrics.counter("book_turned_away", "Addresses that the book did not take, by reason.", ("reason",))
+        self._refused = metrics.counter(
+            "book_turned_away", "Addresses that the book did not take, by reason.", ("reason",)
+        )
         self._evicted = metrics.counter("book_evicted", "Addresses that made room for others.", ("table",))
         self._corrupt = metrics.counter("book_corrupt", "Stored rows of the book that were set aside.")
         self._size = metrics.gauge("book_addresses", "Addresses held.", ("table",))
@@ -128,7 +133,10 @@ class AddressBook:
     # --- what others tell, and what dialling shows ---
 
     def add(self, found: Sequence[FoundAddress], source: PeerAddress | str) -> int:
-        """Take addresses in; `source` is the peer that told of them or a discovery plugin's name. Returns how many were new."""
+        """Take addresses in; `source` is the peer that told of them or a discovery plugin's name.
+
+        Returns how many were new.
+        """
         now = self._time()
         group = netgroup(source) if isinstance(source, PeerAddress) else f"source:{source}"
         taken = sum(self._add(one, group, source, now) for one in found)
@@ -166,8 +174,10 @@ class AddressBook:
                 self._refused.add(1, "contests")
 
     def connected(self, address: PeerAddress, now: float | None = None, services: int | None = None) -> None:
-        """A session with it has ended (or lasts): it was there. Noted in steps of 20 minutes, so that what we tell others does
-        not show when we were connected."""
+        """A session with it has ended (or lasts): it was there.
+
+        Noted in steps of 20 minutes, so that what we tell others does not show when we were connected.
+        """
         entry = self._entries.get(address)
         if entry is not None:
             now = self._time() if now is None else now
@@ -192,7 +202,8 @@ class AddressBook:
     def draw(self, rng: Random, now: float, only_new: bool = False, only_tried: bool = False) -> Candidate | None:
         """A random address to dial, or None where the tables asked for are empty. Takes a bounded number of steps.
 
-        With `only_new` (feelers) it is, every other time, the tried address whose place is contested: dialling tests it.
+        With `only_new` (feelers) it is, every other time, the tried address whose place is contested: dialling tests
+        it.
         """
         self._resolve(now)
         if only_new and self._contested and rng.random() < 0.5:
@@ -214,7 +225,7 @@ class AddressBook:
         return None if entry is None else _candidate(entry)
 
     def sample(self, maximum: int, percent: int = 100) -> Sequence[FoundAddress]:
-        """At most `maximum` and `percent` of the addresses, at random, with when they were last heard of, none stale."""
+        """At most `maximum` and `percent` of the addresses, at random, none stale, with when last heard of."""
         now, everyone = self._time(), self._all
         wanted = min(maximum, len(everyone) * percent // 100)
         chosen: list[FoundAddress] = []
@@ -233,7 +244,10 @@ class AddressBook:
     # --- keeping ---
 
     def dump(self) -> Iterator[tuple[bytes, bytes]]:
-        """The book as rows (key and value), lazily: a caller may take a few at a time, and entries may change meanwhile."""
+        """The book as rows (key and value), lazily.
+
+        A caller may take a few at a time, and entries may change meanwhile.
+        """
         placement = self._placement
         yield _HEAD, encode_head(Head(placement.salt, placement.new_buckets, placement.tried_buckets))
         entries = list(self._all)
@@ -409,7 +423,9 @@ class AddressBook:
                     del self._contested[challenger]
                     continue
                 tested = now - holder.last_attempt
-                if not (60 < tested < TEST_PERIOD or (tested >= TEST_PERIOD and now - entry.last_success > TEST_WINDOW)):
+                if not (
+                    60 < tested < TEST_PERIOD or (tested >= TEST_PERIOD and now - entry.last_success > TEST_WINDOW)
+                ):
                     continue
             self._make_tried(entry)
             self._measure()

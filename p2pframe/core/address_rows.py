@@ -1,7 +1,7 @@
 """The address book on disk: rows of entries, each with its version and checksum.
 
-A head row holds what places the entries (salt and table sizes); chunk rows hold `CHUNK` entries each. Whatever does not check
-out is for the caller to set aside: addresses can be learnt again, and a wrong one costs a dial.
+A head row holds what places the entries (salt and table sizes); chunk rows hold `CHUNK` entries each. Whatever does not
+check out is for the caller to set aside: addresses can be learnt again, and a wrong one costs a dial.
 
     head:   "pbk" version u8 | salt 32 | new buckets u32 | tried buckets u32 | checksum 8
     chunk:  "pbc" version u8 | entries... | checksum 8

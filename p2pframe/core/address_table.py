@@ -1,8 +1,8 @@
 """Where an address stands in the book: salted places, in buckets of 64, as in Bitcoin Core's addrman.
 
-The salt is secret, so nobody can aim an address at a place. What a source may fill is bounded by its netgroup: 64 buckets of
-the new table; what a netgroup may fill of the tried table is 8 buckets. Eclipsing a node then takes many netgroups, not
-many addresses (Heilman et al., "Eclipse Attacks on Bitcoin's Peer-to-Peer Network", 2015).
+The salt is secret, so nobody can aim an address at a place. What a source may fill is bounded by its netgroup: 64
+buckets of the new table; what a netgroup may fill of the tried table is 8 buckets. Eclipsing a node then takes many
+netgroups, not many addresses (Heilman et al., "Eclipse Attacks on Bitcoin's Peer-to-Peer Network", 2015).
 """
 
 from __future__ import annotations

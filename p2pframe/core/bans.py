@@ -1,8 +1,8 @@
 """The ban list: who is kept out, in which scope, why, on whose evidence, and until when.
 
-Bans are on disk before they are acknowledged. Discouragements are in memory only: a bounded, ordered set in which the oldest
-makes room, as in Bitcoin Core. What the node does by itself holds in one network only, and never on loopback unless
-`node.discourage_loopback` says so: an operator's own programs would shut each other out.
+Bans are on disk before they are acknowledged. Discouragements are in memory only: a bounded, ordered set in which the
+oldest makes room, as in Bitcoin Core. What the node does by itself holds in one network only, and never on loopback
+unless `node.discourage_loopback` says so: an operator's own programs would shut each other out.
 """
 
 from __future__ import annotations
@@ -142,7 +142,9 @@ class BanList:
         self._expiry: list[tuple[float, str, str]] = []
         self._expiry_automatic: list[tuple[float, str, str]] = []
         self._discouraged: OrderedDict[tuple[str, str], Penalty] = OrderedDict()
-        self._turned_away = metrics.counter("bans_turned_away", "Penalties dropped or refused for want of room.", ("kind",))
+        self._turned_away = metrics.counter(
+            "bans_turned_away", "Penalties dropped or refused for want of room.", ("kind",)
+        )
         self._counted = metrics.counter("penalties", "Penalties by kind and who made them.", ("kind", "by"))
         self._kept = metrics.gauge("penalties_in_force", "Penalties in force.", ("kind",))
         self._corrupt = metrics.counter("bans_corrupt", "Stored bans that could not be read and were set aside.")
@@ -152,8 +154,8 @@ class BanList:
     async def load(self, namespace: INamespace) -> None:
         """Read the bans from storage, and keep them there from now on. Fails with `StorageError`.
 
-        A row that can't be read is set aside under another key, logged and counted: one bad row must not open the door for
-        all the others, nor keep the node from starting.
+        A row that can't be read is set aside under another key, logged and counted: one bad row must not open the door
+        for all the others, nor keep the node from starting.
         """
         self._namespace = namespace
         now = self._time()
@@ -196,10 +198,11 @@ class BanList:
     ) -> Deferred[Penalty | None]:  # fmt: skip
         """Ban an address, a network or an `id:` peer in `scope` (a network's name or `node`).
 
-        `duration` in seconds, None for `node.ban_time`. In force at once; fires with the entry when it is durable, or with
-        None where an automatic ban was not made (loopback). Fails with `StorageError` where it could not be stored (it
-        then holds until the next start), and with `StorageFull` where the list is full of the operator's own (nothing has
-        changed then). Raises ValueError for a subject that is nothing of the kind, or an automatic ban of the whole node.
+        `duration` in seconds, None for `node.ban_time`. In force at once; fires with the entry when it is durable, or
+        with None where an automatic ban was not made (loopback). Fails with `StorageError` where it could not be stored
+        (it then holds until the next start), and with `StorageFull` where the list is full of the operator's own
+        (nothing has changed then). Raises ValueError for a subject that is nothing of the kind, or an automatic ban of
+        the whole node.
         """
         name, place = _place(subject)
         if automatic:
@@ -231,7 +234,13 @@ class BanList:
         return stored.addCallback(lambda _: penalty)
 
     def discourage(
-        self, address: PeerAddress, network: str, rule: str, reason: str, evidence: str = "", duration: float | None = None
+        self,
+        address: PeerAddress,
+        network: str,
+        rule: str,
+        reason: str,
+        evidence: str = "",
+        duration: float | None = None,
     ) -> Penalty | None:
         """Remember a peer that misbehaved, in memory. None where loopback is exempt and this is."""
         name, place = _place(address.host)
@@ -239,7 +248,9 @@ class BanList:
             return None
         now = self._time()
         span = self.settings.ban_time if duration is None else duration
-        penalty = Penalty(name, network, Action.DISCOURAGE, rule[:_TEXT], reason[:_TEXT], evidence[:_TEXT], now, now + span)
+        penalty = Penalty(
+            name, network, Action.DISCOURAGE, rule[:_TEXT], reason[:_TEXT], evidence[:_TEXT], now, now + span
+        )
         key = (network, name)
         self._discouraged.pop(key, None)
         while len(self._discouraged) >= self.settings.discouraged:
@@ -253,7 +264,8 @@ class BanList:
     def lift(self, subject: str, scope: str = NODE) -> Deferred[bool]:
         """Lift what there is against a subject in a scope (`node`: discouragements in every network too).
 
-        Fires with whether there was anything, when durable. Raises ValueError for a subject that is nothing of the kind.
+        Fires with whether there was anything, when durable. Raises ValueError for a subject that is nothing of the
+        kind.
         """
         name, place = _place(subject)
         networks = [key for key in self._discouraged if key[1] == name and scope in (NODE, key[0])]
@@ -270,7 +282,9 @@ class BanList:
 
     # --- asking ---
 
-    def check(self, address: PeerAddress, peer_id: PeerId | None, network: str, now: float | None = None) -> Penalty | None:
+    def check(
+        self, address: PeerAddress, peer_id: PeerId | None, network: str, now: float | None = None
+    ) -> Penalty | None:
         """The strictest penalty in force against a peer in a network: called for every connection, either way."""
         if not self._size and not self._discouraged:
             return None
@@ -393,8 +407,9 @@ def _key(scope: str, subject: str) -> bytes:
 
 def _encode(penalty: Penalty) -> bytes:
     row = {
-        "v": _VERSION, "subject": penalty.subject, "scope": penalty.scope, "rule": penalty.rule, "reason": penalty.reason,
-        "evidence": penalty.evidence, "since": penalty.since, "until": penalty.until, "automatic": penalty.automatic,
+        "v": _VERSION, "subject": penalty.subject, "scope": penalty.scope, "rule": penalty.rule,
+        "reason": penalty.reason, "evidence": penalty.evidence, "since": penalty.since, "until": penalty.until,
+        "automatic": penalty.automatic,
     }  # fmt: skip
     return json.dumps(row, separators=(",", ":")).encode()
 

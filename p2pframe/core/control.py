@@ -94,7 +94,9 @@ class Control:
         for name, network in self._node.networks.items():
             if scope in (NODE, name):
                 network.end_penalised()
-        self._node.events.emit("peer.banned", "" if scope == NODE else scope, rule="operator", reason=reason, subject=subject)
+        self._node.events.emit(
+            "peer.banned", "" if scope == NODE else scope, rule="operator", reason=reason, subject=subject
+        )
         return banning.addCallback(lambda _: None)
 
     def unban(self, subject: str, scope: str = NODE) -> Deferred[bool]:

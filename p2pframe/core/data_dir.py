@@ -7,8 +7,8 @@
     running     there while a node runs: found at a start, the last stop was not clean
     plugins/NETWORK/KIND.NAME/    a folder for each plugin that asks for one; NETWORK is `_node` for the node's own
 
-Only the lock says that somebody is there: the kernel lets go of it with the process, so no stale pid ever blocks a start.
-Schema 1 had the folders of the plugins directly in the directory, where a network could be called `lock`.
+Only the lock says that somebody is there: the kernel lets go of it with the process, so no stale pid ever blocks a
+start. Schema 1 had the folders of the plugins directly in the directory, where a network could be called `lock`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ class DataDir:
         self._lock: int | None = None
 
     def open(self) -> None:
-        """Make it where there is none, check who may change it, lock it, upgrade it. Touches the disk: once, at a start.
+        """Make it where there is none, check who may change it, lock it, upgrade it.
+
+        Touches the disk: once, at a start.
 
         Raises `StartError` that says what to do: not ours, not writable, in use by another process, of a newer schema.
         """
@@ -126,7 +128,8 @@ class DataDir:
             )
         if status.st_mode & 0o022:
             raise StartError(
-                f"others may write to the data directory {self.path} (mode {stat.S_IMODE(status.st_mode):04o}): chmod go-w it"
+                f"others may write to the data directory {self.path} (mode {stat.S_IMODE(status.st_mode):04o}): chmod "
+                "go-w it"
             )
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
             raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(self.path))
@@ -148,7 +151,9 @@ class DataDir:
         elif error.errno == errno.EROFS:
             advice = "that disk is mounted read-only: choose another node.data_dir"
         else:
-            advice = f"this process runs as {_user(os.geteuid())}: give it write access, or choose another node.data_dir"
+            advice = (
+                f"this process runs as {_user(os.geteuid())}: give it write access, or choose another node.data_dir"
+            )
         return f"the data directory {self.path} can't be used: {place}: {error.strerror}; {owner}; {advice}"
 
     def _take_lock(self) -> None:
@@ -162,7 +167,8 @@ class DataDir:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
             os.close(descriptor)
             raise StartError(
-                f"the data directory {self.path} is in use by process {holder or '(unknown)'}: stop that node, or give this one "
+                f"the data directory {self.path} is in use by process {holder or '(unknown)'}: stop that node, or give "
+                "this one "
                 "another node.data_dir"
             ) from None
         except BaseException:
@@ -180,7 +186,8 @@ class DataDir:
         if not path.exists():
             if (self.path / "plugins").exists():
                 raise StartError(
-                    f"{self.path} holds 'plugins' and no file 'version': write the schema there that it has ({VERSION} if this "
+                    f"{self.path} holds 'plugins' and no file 'version': write the schema there that it has ({VERSION} "
+                    "if this "
                     "version wrote it), or choose another node.data_dir"
                 )
             write_private(path, b"%d\n" % VERSION)
@@ -188,11 +195,14 @@ class DataDir:
         with path.open("rb") as file:
             text = file.read(32).strip()
         if not text.isdigit() or int(text) < 1:
-            raise StartError(f"{path} holds {text!r} instead of a schema number: write {VERSION} there if this version wrote it")
+            raise StartError(
+                f"{path} holds {text!r} instead of a schema number: write {VERSION} there if this version wrote it"
+            )
         version = int(text)
         if version > VERSION:
             raise StartError(
-                f"the data directory {self.path} has schema {version}, this version of p2pframe knows up to {VERSION}: run the "
+                f"the data directory {self.path} has schema {version}, this version of p2pframe knows up to {VERSION}: "
+                "run the "
                 "version that wrote it, or a newer one, or choose another node.data_dir"
             )
         for step in range(version, VERSION):

@@ -1,7 +1,7 @@
 """What happened, kept to be explained afterwards: a bounded store of numbered events, and those who listen.
 
-Every event gets the next number. When the store is full the oldest event of the most frequent kind goes, so a flood of one
-kind (refusals, short sessions) washes out its own past and not the ban that someone will ask about tomorrow.
+Every event gets the next number. When the store is full the oldest event of the most frequent kind goes, so a flood of
+one kind (refusals, short sessions) washes out its own past and not the ban that someone will ask about tomorrow.
 """
 
 from __future__ import annotations

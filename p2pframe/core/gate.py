@@ -1,7 +1,7 @@
 """The gate of a network: bans, rates and budgets, always on, before anything is decoded or a plugin is asked.
 
-It answers for every connection, either way, every datagram and, through a session's `Budget`, every message. A refusal is
-counted; a million of them are a few lines of log (`Refusals`), or an attacker would fill the disk by being refused.
+It answers for every connection, either way, every datagram and, through a session's `Budget`, every message. A refusal
+is counted; a million of them are a few lines of log (`Refusals`), or an attacker would fill the disk by being refused.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ SUMMARY_EVERY = 60.0
 REASONS = 64
 """Reasons that are told apart; they are stable words, and a plugin that makes them up can't fill memory."""
 
-_TOO_MANY = Verdict(Action.DISCONNECT, "gate.rate", "accept-rate", "more connections a second than limits.accepts_per_second")
+_TOO_MANY = Verdict(
+    Action.DISCONNECT, "gate.rate", "accept-rate", "more connections a second than limits.accepts_per_second"
+)
 _TOO_MANY_GROUP = Verdict(
     Action.DISCONNECT, "gate.rate", "netgroup-rate", "more connections a second than limits.netgroup_accepts_per_second"
 )
@@ -117,7 +119,9 @@ class Refusals:
 
 
 class Gate:
-    """The gate of one network. Times are seconds of the reactor's clock; bans go by unix time, which the ban list reads itself.
+    """The gate of one network.
+
+    Times are seconds of the reactor's clock; bans go by unix time, which the ban list reads itself.
 
     `inbound` says how many inbound slots are taken, and how many there are.
     """
@@ -140,7 +144,9 @@ class Gate:
             limits.messages_per_second, limits.messages_burst, limits.bytes_per_second, limits.bytes_burst
         )
         self._accepts = TokenBucket(limits.accepts_per_second, limits.accepts_burst)
-        forgotten = metrics.counter("netgroups_forgotten", "Netgroups whose rate was forgotten early: limits.netgroups is full.")
+        forgotten = metrics.counter(
+            "netgroups_forgotten", "Netgroups whose rate was forgotten early: limits.netgroups is full."
+        )
         self._group_accepts: BucketTable[str] = BucketTable(
             limits.netgroup_accepts_per_second, limits.netgroup_accepts_burst, limits.netgroups, forgotten
         )
@@ -187,7 +193,10 @@ class Gate:
         self._handshaking.set(self.handshakes)
 
     def dial(self, address: PeerAddress, peer_id: PeerId | None = None) -> Verdict:
-        """Called before each automatic dial: neither banned nor discouraged peers are dialled. Not counted as a refusal."""
+        """Called before each automatic dial: neither banned nor discouraged peers are dialled.
+
+        Not counted as a refusal.
+        """
         penalty = self._bans.check(address, peer_id, self._network)
         return ALLOW if penalty is None else _by(penalty)
 
@@ -223,7 +232,8 @@ class Gate:
             if penalty.action is Action.BAN:
                 return _by(penalty)
             used, allowed = self._inbound()
-            # Who would take the last slot, or have another evicted for it. Before that they harm nobody, as in Bitcoin Core.
+            # Who would take the last slot, or have another evicted for it. Before that they harm nobody, as in Bitcoin
+            # Core.
             if used + 1 >= allowed:
                 return _by(penalty)
         if self.handshakes >= self._limits.handshakes:

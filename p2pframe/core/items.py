@@ -225,9 +225,9 @@ class Items:
     def _settle(self, item: Item, session: ISession, result: Validation | None) -> None:
         """Tell the scheduler of a delivery. `result` is None where it is known, or being judged still.
 
-        What turned out bad was not what was asked for where a peer can make it up without a change of the id: the body of
-        another block under a good header, another witness under a transaction's id. Then the next candidate is asked, or
-        anyone could have an item given up by answering first.
+        What turned out bad was not what was asked for where a peer can make it up without a change of the id: the body
+        of another block under a good header, another witness under a transaction's id. Then the next candidate is
+        asked, or anyone could have an item given up by answering first.
         """
         topic = item.topic
         forged = result is not None and result.outcome is Outcome.IGNORE and result.fact is not None

@@ -1,7 +1,7 @@
 """Rates: a token bucket, and the budget of messages and bytes that one session may spend.
 
-A bucket is kept as one number, the time at which it will be full again: nothing refills it, time does. So an idle bucket costs
-nothing but that number, and a session's two buckets fit in one small object.
+A bucket is kept as one number, the time at which it will be full again: nothing refills it, time does. So an idle
+bucket costs nothing but that number, and a session's two buckets fit in one small object.
 """
 
 from __future__ import annotations
@@ -14,11 +14,17 @@ from p2pframe.interfaces.context import Counter
 K = TypeVar("K")
 
 RESUME_AFTER = 0.25
-"""Seconds of refill that a session over its budget waits for in addition: without them it would pause again at each message."""
+"""Seconds of refill that a session over its budget waits for in addition.
+
+Without them it would pause again at each message.
+"""
 
 
 class TokenBucket:
-    """Allows `rate` a second in the long run and `burst` at once. Times are seconds of one clock that does not go back."""
+    """Allows `rate` a second in the long run and `burst` at once.
+
+    Times are seconds of one clock that does not go back.
+    """
 
     __slots__ = ("burst", "full_at", "rate")
 
@@ -117,7 +123,10 @@ class Rates:
 
 
 class Budget:
-    """What one session has spent of its `Rates`. `charge` is called for every message: two comparisons and two additions."""
+    """What one session has spent of its `Rates`.
+
+    `charge` is called for every message: two comparisons and two additions.
+    """
 
     __slots__ = ("_bytes_full_at", "_messages_full_at", "rates")
 

@@ -1,8 +1,8 @@
 """The node's counters and gauges: plain numbers, which prometheus_client turns into text when someone asks for it.
 
-prometheus_client's own `Counter` takes a lock at each increment and its import costs more than the rest of a start; here it
-is imported at the first exposition, where a custom collector hands it what was counted. Names get the prefix `p2pframe_`
-and a label `network`; networks that count by the same name share one metric.
+prometheus_client's own `Counter` takes a lock at each increment and its import costs more than the rest of a start;
+here it is imported at the first exposition, where a custom collector hands it what was counted. Names get the prefix
+`p2pframe_` and a label `network`; networks that count by the same name share one metric.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ PREFIX = "p2pframe_"
 OTHER = "other"
 """The label value that stands for all those beyond the bound."""
 SERIES = 256
-"""Sets of label values that one metric of one network keeps apart: label values that a peer could choose end up in `other`."""
+"""Sets of label values that one metric of one network keeps apart.
+
+Label values that a peer could choose end up in `other`.
+"""
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 Labels = tuple[str, ...]
@@ -97,7 +100,9 @@ class NodeMetrics:
         if metric is None:
             for word in (bare, *names):
                 if not _NAME.match(word) or word == "network":
-                    raise PluginError(f"{owner}: {word!r} can't name a metric or label: use lower-case words joined by _")
+                    raise PluginError(
+                        f"{owner}: {word!r} can't name a metric or label: use lower-case words joined by _"
+                    )
             metric = self._metrics[bare] = _Metric(kind, bare, help, names, owner)
         elif metric.kind != kind or metric.labels != names:
             raise PluginError(

@@ -1,6 +1,8 @@
-"""A node: one data directory, one process, one or more networks. It builds what the config names, in order, and takes it down.
+"""A node: one data directory, one process, one or more networks.
 
-    prepare   data directory locked, plugins built, ports bound: all that can be found wrong at once, without the reactor
+It builds what the config names, in order, and takes it down.
+
+    prepare   data directory locked, plugins built, ports bound: all that can be found wrong without the reactor
     start     storage opened, bans read, plugins started in the order that they ask for one another, networks opened
     stop      the same, backwards
 """
@@ -62,13 +64,18 @@ class Node:
         self.log = Logger(namespace="p2pframe.node")
         self.metrics = NodeMetrics()
         core_metrics = self.metrics.view("", "core")
-        self._plugin_errors = core_metrics.counter("plugin_errors_total", "Exceptions out of plugins.", ("plugin", "where"))
+        self._plugin_errors = core_metrics.counter(
+            "plugin_errors_total", "Exceptions out of plugins.", ("plugin", "where")
+        )
         self.events = Events(spec.node.events, self.world.unix_time, core_metrics)
         self.bans = BanList(spec.node, self.world.unix_time, core_metrics)
         self.networks: dict[str, Network] = {}
         self.applications: list[IApplication] = []
         self.settings_changed: list[Callable[[NodeSettings], None]] = []
-        """Called when the node's own settings have changed while it runs: the log follows them, whoever asked for the change."""
+        """Called when the node's own settings have changed while it runs.
+
+        The log follows them, whoever asked for the change.
+        """
         self.data_dir: DataDir | None = None
         self.storage: IStorage | None = None
         self.watchdog = Watchdog(self.reactor, lambda: self.spec.node.watchdog, core_metrics)
@@ -111,7 +118,10 @@ class Node:
     # --- up ---
 
     def prepare(self) -> None:
-        """Everything that needs no reactor to run: raises `StartError` or `PluginError`, with nothing left locked or bound."""
+        """Everything that needs no reactor to run.
+
+        Raises `StartError` or `PluginError`, with nothing left locked or bound.
+        """
         self.data_dir = DataDir(self.spec.node.data_dir)
         self.data_dir.open()
         try:
@@ -185,7 +195,10 @@ class Node:
     # --- down ---
 
     def stop(self) -> Deferred[None]:
-        """Take everything down, also after a start that failed half-way. Always fires with None; what fails is logged."""
+        """Take everything down, also after a start that failed half-way.
+
+        Always fires with None; what fails is logged.
+        """
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:

@@ -43,7 +43,9 @@ class Ports:
         """Where it listens, as the config wrote it."""
 
     def open(self) -> list[Deferred[None]]:
-        """Open the listening ports; sessions are refused until the network is open. Raises `StartError` naming the address.
+        """Open the listening ports; sessions are refused until the network is open.
+
+        Raises `StartError` naming the address.
 
         Called before anything is started, so that a busy port is known at once. Returns what has not bound yet.
         """

@@ -1,7 +1,7 @@
 """Applies a new configuration to a running node: live fields in place, the rest by restarting the network that changed.
 
-What belongs to the process itself (storage, the node's own settings that are not live) can't be changed under it: that is
-refused with what to do, and nothing is applied.
+What belongs to the process itself (storage, the node's own settings that are not live) can't be changed under it: that
+is refused with what to do, and nothing is applied.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The line about what spreads: once a minute, how many items of each topic were new, and how often peers were told of them."""
+"""The line about what spreads.
+
+Once a minute, how many items of each topic were new, and how often peers were told of them.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ class RelayLog:
         self._told[topic] = self._told.get(topic, 0) + count
 
     def flush(self, now: float, everything: bool = False) -> None:
-        """Write the line if it is time and there is something to say; called with every tick, and at stop with `everything`."""
+        """Write the line if it is time and there is something to say.
+
+        Called with every tick, and at stop with `everything`.
+        """
         if self._since is None:
             self._since = now
         if now - self._since < EVERY and not everything:
@@ -39,7 +45,8 @@ class RelayLog:
                 "items in {seconds} s: {items}",
                 seconds=round(now - self._since),
                 items=", ".join(
-                    f"{self._new.get(topic, 0)} {topic} new, told to peers {self._told.get(topic, 0)} times" for topic in topics
+                    f"{self._new.get(topic, 0)} {topic} new, told to peers {self._told.get(topic, 0)} times"
+                    for topic in topics
                 ),
             )
             self._new.clear()

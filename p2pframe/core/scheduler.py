@@ -1,8 +1,8 @@
 """The scheduler: of all that was announced, who is asked for what, and when the next one is.
 
-One instance a network, and nothing else in a node requests. An item is asked of one peer at a time; a peer that withholds
-it, refuses it or leaves is followed by the next candidate, so that nobody can censor an item by announcing it first (the
-idea of Bitcoin Core's txrequest). What one peer announces takes room from nobody else's announcements.
+One instance a network, and nothing else in a node requests. An item is asked of one peer at a time; a peer that
+withholds it, refuses it or leaves is followed by the next candidate, so that nobody can censor an item by announcing it
+first (the idea of Bitcoin Core's txrequest). What one peer announces takes room from nobody else's announcements.
 
 It works in passes: what is wanted, delivered and failed in one turn of the reactor is put together into one request a
 peer. All timing hangs on one timer; delays and deadlines are kept by peer, not by item.
@@ -33,7 +33,8 @@ class Scheduler:
     in flight, then in order of announcement; the candidates of `want` come before all of them, in the order given.
 
     `items` bounds how many items of a topic are tracked. Beyond it only peers that brought fewer than a reserve (a
-    hundredth of `items`, and at least what they may have in flight) bring another one, so that nobody can lock others out.
+    hundredth of `items`, and at least what they may have in flight) bring another one, so that nobody can lock others
+    out.
 
     Raises KeyError for a topic without rules.
     """
@@ -63,13 +64,16 @@ class Scheduler:
         self._passing = False
         self._stopped = False
         self._requests = metrics.counter("scheduler_requests_total", "Items asked for.", ("topic",))
-        self._timeouts = metrics.counter("scheduler_timeouts_total", "Requests that nobody answered in time.", ("topic",))
+        self._timeouts = metrics.counter(
+            "scheduler_timeouts_total", "Requests that nobody answered in time.", ("topic",)
+        )
         self._exhaustions = metrics.counter(
             "scheduler_exhausted_total", "Items given up because every candidate failed.", ("topic",)
         )
         self._refused = metrics.counter(
             "scheduler_announcements_refused_total",
-            "Announcements not taken: the peer's own bound (peer), or the topic's, with the peer over its reserve (items).",
+            "Announcements not taken: the peer's own bound (peer), or the topic's, with the peer over its reserve "
+            "(items).",
             ("topic", "reason"),
         )
 
@@ -317,7 +321,10 @@ class Scheduler:
             self._freed.pop(peer, None)
 
     def _assign(self, item: Wanted, bound: int, now: float) -> bool:
-        """Ask the best candidate, or let the item wait at all of them. False: every one was asked already, or has left."""
+        """Ask the best candidate, or let the item wait at all of them.
+
+        False: every one was asked already, or has left.
+        """
         due = now + _GRAIN
         id = item.id
         if item.preferred:

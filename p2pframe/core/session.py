@@ -63,10 +63,10 @@ class Session(Protocol):
     # A dict of this many attributes takes 1.2 kB more, of the 8 kB that an idle session may cost.
     __slots__ = (
         "_ahead", "_blocked_since", "_budget", "_conversation", "_deadline", "_excess_last", "_excess_since", "_held",
-        "_latest", "_life", "_links", "_pending", "_proving", "_queue", "_seconds", "_tap", "_upgrades", "address", "close_evidence",
-        "close_reason", "closing", "counters", "expected_peer", "handshake", "handshaking", "id", "inbound", "info",
-        "netgroup", "network", "now", "on_end", "protected", "slot", "state", "unread", "useful_count", "via",
-        "was_open", "writable",
+        "_latest", "_life", "_links", "_pending", "_proving", "_queue", "_seconds", "_tap", "_upgrades", "address",
+        "close_evidence", "close_reason", "closing", "counters", "expected_peer", "handshake", "handshaking", "id",
+        "inbound", "info", "netgroup", "network", "now", "on_end", "protected", "slot", "state", "unread",
+        "useful_count", "via", "was_open", "writable",
     )  # fmt: skip
 
     def __init__(
@@ -247,7 +247,7 @@ class Session(Protocol):
         if self._upgrades:
             try:
                 data = self._upgrades.send(data)
-            except Exception:  # noqa: BLE001 - the caller is a relay policy's timer or another session: it is not to blame
+            except Exception:  # noqa: BLE001 - the caller (a timer, another session) is not to blame
                 self._failed(Failure(), "send", "upgrade")
                 return
         if self.writable and len(data) <= CHUNK:
@@ -404,7 +404,10 @@ class Session(Protocol):
     # --- inside ---
 
     def failed(self, where: str) -> None:
-        """The conversation raised in a call of core's: to be called where that exception is handled. The session ends."""
+        """The conversation raised in a call of core's: to be called where that exception is handled.
+
+        The session ends.
+        """
         self._failed(Failure(), where)
 
     def _show(self, way: str, data: bytes) -> None:
@@ -477,8 +480,10 @@ class Session(Protocol):
         self._recount()
 
     def _recount(self) -> None:
-        """What has been received and not processed, by what was charged: the part that has come of the message charged
-        last, or what follows it."""
+        """What has been received and not processed, by what was charged.
+
+        The part that has come of the message charged last, or what follows it.
+        """
         if self.closing:
             return
         ahead = self._ahead  # bytes given less bytes charged: below 0 while a message is not whole
@@ -517,7 +522,10 @@ class Session(Protocol):
         self._held |= why
 
     def _release(self, why: int) -> None:
-        """One reason to hold is gone; if it was the last, go on where the conversation stopped, then with what came since."""
+        """One reason to hold is gone.
+
+        If it was the last, go on where the conversation stopped, then with what came since.
+        """
         self._held &= ~why
         if not self._reading():
             return

@@ -1,4 +1,6 @@
-"""The lines about peers that come and go: each one that we chose, and of those who chose us a few an hour and how many more.
+"""The lines about peers that come and go.
+
+Each one that we chose, and of those who chose us a few an hour and how many more.
 
 Whoever connects, shakes hands and leaves writes two lines each time; a million times would fill a disk. The events and
 counters have all of them.
@@ -57,13 +59,16 @@ class SessionLog:
         del self._told[session.id]
         if session.slot is not Slot.FEELER:
             why = ": ".join(filter(None, (session.close_reason, session.close_evidence)))
-            self._log.info("peer {peer} dropped: {why} (session {session})", peer=str(session.address), why=why, session=session.id)
+            self._log.info(
+                "peer {peer} dropped: {why} (session {session})", peer=str(session.address), why=why, session=session.id
+            )
 
     def flush(self, now: float, everything: bool = False) -> None:
         """Say how many were left out; called with every tick, and at stop with `everything`."""
         if (self._opened or self._ended) and (everything or now - self._since >= SUMMARY):
             self._log.info(
-                "{opened} more peers dialled us and {ended} of such left in {seconds} s; lines suppressed: {suppressed}",
+                "{opened} more peers dialled us and {ended} of such left in {seconds} s; lines suppressed: "
+                "{suppressed}",
                 opened=self._opened, ended=self._ended, seconds=round(now - self._since),
                 suppressed=self._opened + self._ended,
             )  # fmt: skip

@@ -20,7 +20,9 @@ _FLOORS = {Floor.NOTE: Action.ALLOW, Floor.END: Action.DISCONNECT, Floor.END_AND
 class Standing:
     """The scorers of one network and the latest score of each session."""
 
-    def __init__(self, scorers: Sequence[IScorer], metrics: Metrics, failed: Callable[[str, str, Failure], None]) -> None:
+    def __init__(
+        self, scorers: Sequence[IScorer], metrics: Metrics, failed: Callable[[str, str, Failure], None]
+    ) -> None:
         self._scorers = scorers
         self._failed = failed
         self._scores: dict[SessionId, tuple[tuple[Score, bool], ...]] = {}

@@ -1,4 +1,6 @@
-"""The upgrades of one session at work: bytes from the wire through each in config order, bytes to the wire the other way.
+"""The upgrades of one session at work.
+
+Bytes from the wire through each in config order, bytes to the wire the other way.
 
 They shake hands one after another, each through those before it; only when the last is ready is the session's other end
 proved.
@@ -13,7 +15,10 @@ from p2pframe.model import TransportInfo
 
 
 class UpgradeChain:
-    """The upgrades of one session. `to_wire` sends bytes; `ready` is called once, with what all of them proved together."""
+    """The upgrades of one session.
+
+    `to_wire` sends bytes; `ready` is called once, with what all of them proved together.
+    """
 
     __slots__ = ("_info", "_ready", "_states", "_to_wire")
 

@@ -1,7 +1,8 @@
 """Names whoever blocks the reactor: a thread that looks at the reactor thread's stack when a beat is late.
 
-The reactor beats by a timer. The watching thread sees a missed beat, takes the stack of the reactor thread at that moment,
-and finds the innermost frame that belongs to a plugin. It is told back to the reactor thread, logged and counted.
+The reactor beats by a timer. The watching thread sees a missed beat, takes the stack of the reactor thread at that
+moment, and finds the innermost frame that belongs to a plugin. It is told back to the reactor thread, logged and
+counted.
 """
 
 from __future__ import annotations

@@ -50,7 +50,9 @@ class StaticConfig(PluginConfig):
             ),
         ],
         ...,
-    ] = live(..., min_length=1, max_length=1000, description="The peers: host:port each, or {address: ..., peer_id: ...}.")
+    ] = live(
+        ..., min_length=1, max_length=1000, description="The peers: host:port each, or {address: ..., peer_id: ...}."
+    )
 
     @field_validator("peers")
     @classmethod
@@ -58,7 +60,9 @@ class StaticConfig(PluginConfig):
         seen: set[PeerAddress] = set()
         for peer in peers:
             if peer.address.port == 0:
-                raise PydanticCustomError("static_port", "{peer}: nobody can be dialled at port 0", {"peer": str(peer.address)})
+                raise PydanticCustomError(
+                    "static_port", "{peer}: nobody can be dialled at port 0", {"peer": str(peer.address)}
+                )
             if peer.address in seen:
                 raise PydanticCustomError("static_twice", "{peer} is there twice", {"peer": str(peer.address)})
             seen.add(peer.address)
@@ -91,7 +95,9 @@ class StaticDiscovery:
             left_out = len(self.config.peers) - len(peers)
             self._left_out.add(left_out)
             self.context.log.warn(
-                "{count} configured peers are left out: limits.discovery_addresses is {limit}", count=left_out, limit=limit
+                "{count} configured peers are left out: limits.discovery_addresses is {limit}",
+                count=left_out,
+                limit=limit,
             )
         found = [
             FoundAddress(peer.address, peer_id=None if peer.peer_id is None else PeerId(peer.peer_id)) for peer in peers

@@ -1,7 +1,7 @@
 """Library for conversations of framed messages: bounded buffer, parse loop, dispatch table. Without I/O.
 
-A protocol brings a `Framing` (what a header says), a conversation brings its tables of handlers, and core's session drives
-the `FrameLoop` between them.
+A protocol brings a `Framing` (what a header says), a conversation brings its tables of handlers, and core's session
+drives the `FrameLoop` between them.
 """
 
 from __future__ import annotations

@@ -24,8 +24,11 @@ C = TypeVar("C", bound="IRejections")
 
 Handler = Callable[[C, bytes], None]
 Entry = tuple[str, Handler[C] | None, int]
-"""A type's name for counters and charges, what handles it in this state (None lets it pass unread), and the longest
-payload in bytes that is worth holding for it: a longer one is let go as it arrives."""
+"""What a message type is called, who handles it, and the longest payload in bytes that is worth holding for it.
+
+The name is for counters and charges; a handler of None lets the message pass unread in this state; a longer payload is
+let go as it arrives.
+"""
 Table = Mapping[K, Entry[C]]
 
 UNKNOWN = "*"
@@ -244,7 +247,8 @@ class FrameLoop(Generic[K, C]):
                 late = late[cut:] or None
                 self._pending = None
         if late is None and self._paused:
-            # All of it may be whole messages: resume goes on at the offset, so that no refill of the budget copies them.
+            # All of it may be whole messages: resume goes on at the offset, so that no refill of the budget copies
+            # them.
             self._pending, self._at = data, at
         elif late is not None or at < len(data):
             self._pending = bytearray(memoryview(data)[at:])

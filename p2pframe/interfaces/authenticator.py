@@ -13,7 +13,9 @@ class IAuthenticator(Interface):
     name: str = Attribute("The plugin's name.")
 
     def admit(info: HandshakeInfo, slot: Slot) -> Verdict:
-        """Called once for each session when its handshake has said who the peer is. Must not block and has no side effect.
+        """Called once for each session when its handshake has said who the peer is.
+
+        Must not block and has no side effect.
 
         An exception refuses the peer.
         """

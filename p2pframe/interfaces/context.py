@@ -67,12 +67,16 @@ class IContext(Interface):
 
     name: str = Attribute("Kind and name of the plugin (`relay.inventory`), for messages.")
     network: str = Attribute("The name of its network; empty for plugins of the node.")
-    reactor: IHostReactor = Attribute("Time and sockets: IReactorTime, IReactorTCP, IReactorUDP, IReactorPluggableNameResolver.")
+    reactor: IHostReactor = Attribute(
+        "Time and sockets: IReactorTime, IReactorTCP, IReactorUDP, IReactorPluggableNameResolver."
+    )
     rng: Random = Attribute("Order and jitter; repeatable in the simulator. Never secrets.")
     entropy: Entropy = Attribute("Keys, tokens, nonces, salts.")
     resolver: IHostnameResolver = Attribute("Names to addresses.")
     log: Logger = Attribute("A logger that carries network and plugin.")
-    data_dir: Path = Attribute("A folder of the plugin's own under the node's data directory, made when first asked for.")
+    data_dir: Path = Attribute(
+        "A folder of the plugin's own under the node's data directory, made when first asked for."
+    )
     metrics: Metrics = Attribute("Counters and gauges.")
     storage: INamespace = Attribute("The plugin's namespace in the node's storage engine; to be used from start on.")
 

@@ -33,7 +33,10 @@ class IDatagramTransport(Interface):
     name: str = Attribute("The plugin's name.")
 
     def open(receiver: IDatagramReceiver) -> Deferred[IDatagramPort]:
-        """Called once at start: bind, and deliver what arrives to `receiver`. Fails with `StartError` on a busy port."""
+        """Called once at start: bind, and deliver what arrives to `receiver`.
+
+        Fails with `StartError` on a busy port.
+        """
 
     def close() -> Deferred[None]:
         """Called once at stop: close the socket; nothing is delivered afterwards."""

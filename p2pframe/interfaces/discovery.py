@@ -15,8 +15,8 @@ from p2pframe.model import FoundAddress, PeerAddress
 class DiscoveryState:
     """What a discovery plugin decides on whether it is due; times in seconds.
 
-    `outbound` counts open dialled sessions (manual ones not), `wanted` the slots for them; `last_run` is how long ago this
-    plugin's latest `find` began, None for never.
+    `outbound` counts open dialled sessions (manual ones not), `wanted` the slots for them; `last_run` is how long ago
+    this plugin's latest `find` began, None for never.
     """
 
     uptime: float
@@ -30,7 +30,9 @@ class IDiscovery(Interface):
     """Where peers are, and how they find us. Opens no session: core takes what is found into the address book."""
 
     name: str = Attribute("The plugin's name: the source that the address book remembers.")
-    manual: bool = Attribute("True where what is found are the operator's own peers: held in manual slots, always retried.")
+    manual: bool = Attribute(
+        "True where what is found are the operator's own peers: held in manual slots, always retried."
+    )
 
     def due(state: DiscoveryState) -> bool:
         """Called about once a second while no `find` of this plugin runs. Never raises."""

@@ -18,8 +18,11 @@ class IItems(Interface):
     """
 
     def announced(session: ISession, topic: Topic, ids: Sequence[ItemId]) -> None:
-        """A peer says that it has these. Marks them for the relay policy, and where the topic is scheduled has the unknown
-        ones asked for. Hot: no object is made for an id that is known."""
+        """A peer says that it has these.
+
+        Marks them for the relay policy, and where the topic is scheduled has the unknown ones asked for. Hot: no object
+        is made for an id that is known.
+        """
 
     def delivered(session: ISession, item: Item, requested: bool = True) -> None:
         """A peer gave an item. `requested` is False for what came unasked."""
@@ -31,15 +34,20 @@ class IItems(Interface):
         """An item of our own: validated, stored and spread like any other. Fires with the validator's answer."""
 
     def spread(item: Item, source: ISession | None = None) -> None:
-        """Hand an item that is held to the relay policy now: for a protocol whose validator said `spread=False` because
-        the item was not yet news (a block that did not connect)."""
+        """Hand an item that is held to the relay policy now.
+
+        For a protocol whose validator said `spread=False` because the item was not yet news (a block that did not
+        connect).
+        """
 
     def known(topic: Topic, id: ItemId) -> bool:
         """Whether it is held, being fetched into the store, or was recently rejected."""
 
     def may_serve(session: ISession, topic: Topic, id: ItemId) -> bool:
-        """Whether the relay policy lets this peer have the item (it was announced to it, or is old news): serving what was
-        never announced tells who had it first."""
+        """Whether the relay policy lets this peer have the item (it was announced to it, or is old news).
+
+        Serving what was never announced tells who had it first.
+        """
 
     def withdraw(topic: Topic, ids: Iterable[ItemId]) -> None:
         """These are no longer held (expired, replaced, mined): they are not announced any more."""

@@ -1,4 +1,7 @@
-"""INodeView and INodeControl: core's own face to applications: read-only snapshots, and the few things one may ask of it."""
+"""INodeView and INodeControl: core's own face to applications.
+
+Read-only snapshots, and the few things one may ask of it.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ from p2pframe.model import FoundAddress, PeerAddress, Penalty, SessionId, Sessio
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened, explained: `kind` is a stable word (`session.closed`, `peer.refused`, `peer.judged`,
-    `peer.banned`); `time` is unix seconds; `number` counts up without gaps. `fields` say who, by which rule, on what evidence, with
-    which score and parts."""
+    `peer.banned`); `time` is unix seconds; `number` counts up without gaps. `fields` say who, by which rule, on what
+    evidence, with which score and parts."""
 
     number: int
     time: float
@@ -29,8 +32,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How one item spread, as far as this node saw: unix time of the first sight, who brought it (None: our own), how many peers
-    announced it to us, how many we told, and the delays of the others' announcements after the first sight, in seconds (bounded)."""
+    """How one item spread, as far as this node saw.
+
+    Unix time of the first sight, who brought it (None: our own), how many peers announced it to us, how many we told,
+    and the delays of the others' announcements after the first sight, in seconds (bounded).
+    """
 
     topic: str
     id: bytes
@@ -103,11 +109,13 @@ class INodeControl(Interface):
         """Call back with direction (`in`, `out`) and bytes of a session, or end that with None."""
 
     def reconfigure(path: str | Path) -> Deferred[Sequence[str]]:
-        """Check a whole config file and apply it: `reconfigure` where only live fields differ, else a restart of the network.
+        """Check a whole config file and apply it.
 
-        Fires with what was done, in words. Fails with `ConfigError` where the file has mistakes, with `RestartNeeded` where it
-        takes a restart of the node: nothing has changed then. Another `StartError` says which networks are down, the rest being
-        applied; they are tried again at the next call, whatever differs.
+        `reconfigure` where only live fields differ, else a restart of the network.
+
+        Fires with what was done, in words. Fails with `ConfigError` where the file has mistakes, with `RestartNeeded`
+        where it takes a restart of the node: nothing has changed then. Another `StartError` says which networks are
+        down, the rest being applied; they are tried again at the next call, whatever differs.
         """
 
 
@@ -117,10 +125,13 @@ class IAddressBook(Interface):
     size: int = Attribute("How many addresses it holds.")
 
     def sample(maximum: int, percent: int = 100) -> Sequence[FoundAddress]:
-        """At most `maximum` and `percent` of the addresses, at random, with when they were last heard of, none stale."""
+        """At most `maximum` and `percent` of the addresses, at random, none stale, with when last heard of."""
 
     def add(found: Sequence[FoundAddress], source: PeerAddress | str) -> int:
-        """Take addresses in; `source` is the peer that told of them or a discovery plugin's name. Returns how many were new."""
+        """Take addresses in; `source` is the peer that told of them or a discovery plugin's name.
+
+        Returns how many were new.
+        """
 
 
 class IStatus(Interface):
@@ -134,4 +145,7 @@ class IReconfigurable(Interface):
     """A plugin with live config fields also provides this."""
 
     def reconfigure(config: object) -> None:
-        """Called with a new, checked config that differs in live fields only. Usually `self.config = config`. Must not raise."""
+        """Called with a new, checked config that differs in live fields only.
+
+        Usually `self.config = config`. Must not raise.
+        """

@@ -32,8 +32,8 @@ class TopicRules:
 
     `urgent` topics are announced at once by every policy. `timeout` is how long a request may take before the next
     announcer is asked; `in_flight` and `announcements` bound what one peer can occupy; `inbound_delay` is how long an
-    announcement by an inbound peer waits for an outbound one. `scheduled` is False where the protocol's own sync decides what
-    to ask for, and announcements only inform it.
+    announcement by an inbound peer waits for an outbound one. `scheduled` is False where the protocol's own sync
+    decides what to ask for, and announcements only inform it.
     """
 
     urgent: bool = False
@@ -98,9 +98,13 @@ class INetworkProtocol(Interface):
         "By kind (transport, upgrade, discovery, topology, relay, scoring, authentication, validator, item-store): "
         "whether the protocol uses it. A kind left out is NONE."
     )
-    topics: Mapping[Topic, TopicRules] = Attribute("The topics of its items, with their rules; empty where nothing spreads.")
+    topics: Mapping[Topic, TopicRules] = Attribute(
+        "The topics of its items, with their rules; empty where nothing spreads."
+    )
     verbs: frozenset[str] = Attribute("What its links offer: of announce, request, deliver, push, graft, prune.")
-    datagrams: bool = Attribute("True where it speaks datagrams without sessions: `receiver` is used, not `conversation`.")
+    datagrams: bool = Attribute(
+        "True where it speaks datagrams without sessions: `receiver` is used, not `conversation`."
+    )
 
     default_port: int = Attribute("The port that an address without one means.")
 
@@ -111,8 +115,10 @@ class INetworkProtocol(Interface):
         """Called once at start where `datagrams` is True: what takes the datagrams of `port`."""
 
     def dialable(address: PeerAddress) -> bool:
-        """Called before an address enters the book or is dialled (never for manual peers): False for those that are not
-        routable on a public network, or that could aim the node at a victim."""
+        """Called before an address enters the book or is dialled (never for manual peers).
+
+        False for those that are not routable on a public network, or that could aim the node at a victim.
+        """
 
     def stores() -> Mapping[Topic, IItemStore]:
         """Called once after building: the item stores of its topics. A topic without one is not stored."""
@@ -121,5 +127,8 @@ class INetworkProtocol(Interface):
         """Called once after building: the protocol's own validators. Those named in the config run after them."""
 
     def stale() -> bool:
-        """Called now and then: True where nothing new came for longer than the protocol expects, so that the topology may
-        look for one more peer."""
+        """Called now and then.
+
+        True where nothing new came for longer than the protocol expects, so that the topology may look for one more
+        peer.
+        """

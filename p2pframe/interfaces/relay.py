@@ -16,7 +16,9 @@ class IRelayPolicy(Interface):
     `needs` is read from the class by the config check.
     """
 
-    needs: Sequence[frozenset[str]] = Attribute("Sets of verbs; the protocol must offer all verbs of at least one of them.")
+    needs: Sequence[frozenset[str]] = Attribute(
+        "Sets of verbs; the protocol must offer all verbs of at least one of them."
+    )
 
     def link_added(link: ILink) -> None:
         """Called when a session has opened, once for each of its topics."""
@@ -25,7 +27,10 @@ class IRelayPolicy(Interface):
         """Called when it is ending: forget the link."""
 
     def announced(link: ILink, ids: Sequence[ItemId]) -> None:
-        """Called when the peer says that it has these (or gave or was given them in full): never tell it of them. Hot."""
+        """Called when the peer says that it has these (or gave or was given them in full): never tell it of them.
+
+        Hot.
+        """
 
     def accepted(item: Item, source: ILink | None) -> None:
         """Called once for each item that has been validated and stored; `source` brought it, None for our own."""
@@ -34,5 +39,7 @@ class IRelayPolicy(Interface):
         """Called when items are no longer held: do not tell of them any more."""
 
     def may_serve(link: ILink, id: ItemId) -> bool:
-        """Called when the peer asks for an item that is held: False where it was not told of it and it is too new for it to
-        have heard of it otherwise."""
+        """Called when the peer asks for an item that is held.
+
+        False where it was not told of it and it is too new for it to have heard of it otherwise.
+        """

@@ -8,7 +8,10 @@ from p2pframe.model import Fact, Score, SessionCounters, SessionId, Verdict
 
 
 class IScorer(Interface):
-    """What facts and activity are worth: a score of named parts, and verdicts. Several run side by side; the strictest wins."""
+    """What facts and activity are worth: a score of named parts, and verdicts.
+
+    Several run side by side; the strictest wins.
+    """
 
     name: str = Attribute("The plugin's name.")
     dry_run: bool = Attribute("True: its scores and verdicts are shown and counted, and not acted on.")

@@ -47,7 +47,10 @@ class ISession(Interface):
         """
 
     def write(data: bytes) -> None:
-        """Queue bytes for the peer, in order. Once the queue is over `limits.send_buffer`, reading pauses until it drains."""
+        """Queue bytes for the peer, in order.
+
+        Once the queue is over `limits.send_buffer`, reading pauses until it drains.
+        """
 
     def sent(kind: str, count: int = 1) -> None:
         """Count outgoing messages by type."""
@@ -71,7 +74,10 @@ class ISession(Interface):
         """Report something observed. May close the session, by the fact's floor or a scorer's verdict."""
 
     def useful(kind: str) -> None:
-        """Count that the peer was the first to bring something new (`block`, `item`): eviction and scorers look at it."""
+        """Count that the peer was the first to bring something new (`block`, `item`).
+
+        Eviction and scorers look at it.
+        """
 
     def close(reason: str, evidence: str = "") -> None:
         """End the session after what is queued has been sent, within a bounded time. `reason` is a stable word."""

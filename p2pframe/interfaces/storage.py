@@ -15,10 +15,12 @@ class IBlob(Interface):
     size: int = Attribute("Bytes, counting what is appended and not yet written.")
 
     def append(data: bytes) -> int:
-        """Queue bytes at the end; returns the offset at which they will stand. Raises `StorageFull` under the floor of free space.
+        """Queue bytes at the end; returns the offset at which they will stand.
 
-        Written behind, within `write_behind` seconds. A batch written to the same namespace afterwards never becomes durable
-        before them: an index row never points at what is not there.
+        Raises `StorageFull` under the floor of free space.
+
+        Written behind, within `write_behind` seconds. A batch written to the same namespace afterwards never becomes
+        durable before them: an index row never points at what is not there.
         """
 
     def read(offset: int, length: int) -> Deferred[bytes]:
@@ -37,16 +39,21 @@ class INamespace(Interface):
     def get(key: bytes) -> Deferred[bytes | None]:
         """The value, or None."""
 
-    def scan(start: bytes = b"", end: bytes | None = None, limit: int | None = None) -> Deferred[list[tuple[bytes, bytes]]]:
+    def scan(
+        start: bytes = b"", end: bytes | None = None, limit: int | None = None
+    ) -> Deferred[list[tuple[bytes, bytes]]]:
         """Pairs with start <= key < end, in order, at most `limit`."""
 
     def write(
         puts: Sequence[tuple[bytes, bytes]] = (), deletes: Sequence[bytes] = (), durable: bool = False
     ) -> Deferred[None]:
-        """One atomic batch. With `durable` the Deferred fires once it would survive a power cut; without, at once, and it is
-        written behind within `write_behind` (at most 5 s). Batches become durable in the order written.
+        """One atomic batch.
 
-        Fails (or has failed the next write with) `StorageError`; `StorageFull` refuses the batch and keeps what was there.
+        With `durable` the Deferred fires once it would survive a power cut; without, at once, and it is written behind
+        within `write_behind` (at most 5 s). Batches become durable in the order written.
+
+        Fails (or has failed the next write with) `StorageError`; `StorageFull` refuses the batch and keeps what was
+        there.
         """
 
     def blob(name: str) -> IBlob:
@@ -63,7 +70,10 @@ class INamespace(Interface):
 
 
 class IStorage(Interface):
-    """The storage engine of a node. The wire never waits for it: it works on `context.work` threads and writes behind."""
+    """The storage engine of a node.
+
+    The wire never waits for it: it works on `context.work` threads and writes behind.
+    """
 
     def start() -> Deferred[None]:
         """Called once, before any plugin that stores is started: open, check, migrate.
@@ -75,5 +85,5 @@ class IStorage(Interface):
         """Called last: write everything and close."""
 
     def namespace(network: str, owner: str) -> INamespace:
-        """The namespace of a plugin: `owner` is its kind and name (`protocol.bitcoin`), or core's own (`core.bans`); `network` is
-        empty for what is the node's. Called after `start`."""
+        """The namespace of a plugin: `owner` is its kind and name (`protocol.bitcoin`), or core's own (`core.bans`);
+        `network` is empty for what is the node's. Called after `start`."""

@@ -10,7 +10,10 @@ from p2pframe.model import Candidate, Drop, PeerAddress, SessionSnapshot, Slot, 
 
 
 class ITopology(Interface):
-    """Which peers to hold: policy over snapshots, without I/O. It alone decides diversity; core counts slots and dials."""
+    """Which peers to hold: policy over snapshots, without I/O.
+
+    It alone decides diversity; core counts slots and dials.
+    """
 
     def slots() -> Mapping[Slot, int]:
         """How many sessions of each class there may be, the manual one too; a class that is left out has none.

@@ -27,8 +27,8 @@ class IUpgradeState(Interface):
     def receive(data: bytes) -> Upgraded:
         """Called with what came from the wire, in any segmentation.
 
-        Raises `HandshakeFailed` before it is ready, `UnreadableStream` afterwards; core closes on both. Must buffer no more
-        than its own longest packet.
+        Raises `HandshakeFailed` before it is ready, `UnreadableStream` afterwards; core closes on both. Must buffer no
+        more than its own longest packet.
         """
 
     def send(data: bytes) -> bytes:

@@ -18,7 +18,7 @@ class IValidator(Interface):
     def validate(item: Item) -> Validation | Deferred[Validation]:
         """Called once for each item that was not known, before it is stored or spread.
 
-        May take its time with a Deferred (core bounds how many wait at once: `limits.validations`). REJECT remembers the id for a
-        while; IGNORE does not; WAIT has the missing ones fetched and asks again when they are there. An exception counts
-        as IGNORE, and is logged with the plugin's name.
+        May take its time with a Deferred (core bounds how many wait at once: `limits.validations`). REJECT remembers
+        the id for a while; IGNORE does not; WAIT has the missing ones fetched and asks again when they are there. An
+        exception counts as IGNORE, and is logged with the plugin's name.
         """

@@ -107,7 +107,10 @@ def _kind(node: ast.ClassDef, keywords: Mapping[str | None, ast.expr]) -> str | 
 
 
 class _Loader(importlib.abc.InspectLoader):
-    """Runs the text that was checked. Nothing compiled is kept: a cache in the folder would be one more thing to guard."""
+    """Runs the text that was checked.
+
+    Nothing compiled is kept: a cache in the folder would be one more thing to guard.
+    """
 
     def __init__(self, path: Path, source: str) -> None:
         self.path = path

@@ -16,10 +16,11 @@ _LINKS = 40
 def check_owner(path: Path) -> None:
     """Refuse a file or folder that somebody else could change, replace, or swap a parent of.
 
-    Every part of the way is looked at, links resolved: each belongs to root or to the user who runs, and nobody else may
-    write it. The user's private group may (umask 002 makes files so). A folder on the way that anyone may write must be
-    root's and sticky, as a system's temporary folder is: there nobody can rename what is not theirs. The last part
-    itself may never be writable for others. Raises `PluginError` that names the part; `OSError` where it is missing.
+    Every part of the way is looked at, links resolved: each belongs to root or to the user who runs, and nobody else
+    may write it. The user's private group may (umask 002 makes files so). A folder on the way that anyone may write
+    must be root's and sticky, as a system's temporary folder is: there nobody can rename what is not theirs. The last
+    part itself may never be writable for others. Raises `PluginError` that names the part; `OSError` where it is
+    missing.
     """
     todo = list(Path(os.path.abspath(path)).parts[1:])
     here = Path("/")
@@ -63,12 +64,16 @@ def _check(path: Path, last: bool) -> None:
 def _check_user(path: Path, uid: int) -> None:
     if uid not in (0, os.geteuid()):
         raise PluginError(
-            f"{path}: belongs to {_user(uid)}, so it is not run: plugins must belong to root or to {_user(os.geteuid())}"
+            f"{path}: belongs to {_user(uid)}, so it is not run: plugins must belong to root or to "
+            f"{_user(os.geteuid())}"
         )
 
 
 def is_private_group(gid: int) -> bool:
-    """Whether a group is root's or the running user's own: of the same name, their primary one, without other members."""
+    """Whether a group is root's or the running user's own.
+
+    Of the same name, their primary one, without other members.
+    """
     for uid in (os.geteuid(), 0):
         try:
             user, group = pwd.getpwuid(uid), grp.getgrgid(gid)

@@ -25,7 +25,9 @@ from p2pframe.plugin import PluginSpec
 from p2pframe.registry import local
 from p2pframe.registry.ownership import check_owner
 
-_PREAMBLE = re.compile(r"^(The object )?.*? has failed to implement interface [\w.]+: The (contract of )?([\w.]+\.(?=I[A-Z]))?")
+_PREAMBLE = re.compile(
+    r"^(The object )?.*? has failed to implement interface [\w.]+: The (contract of )?([\w.]+\.(?=I[A-Z]))?"
+)
 """How zope begins what it says of one fault; the rest names the interface's method."""
 GROUP = "p2pframe.plugins"
 

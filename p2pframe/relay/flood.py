@@ -1,7 +1,7 @@
 """The `flood` relay policy: everybody is told of everything at once.
 
-The fastest and the most wasteful way to spread: for small networks, and as the yardstick that others are measured against.
-It gives every item in full where links offer `push`, else its id by `announce`.
+The fastest and the most wasteful way to spread: for small networks, and as the yardstick that others are measured
+against. It gives every item in full where links offer `push`, else its id by `announce`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,22 @@ class FloodConfig(PluginConfig):
     """How much is remembered and held back for each link."""
 
     known: int = live(
-        1000, ge=1, le=100_000, description="Ids of one generation of what a link is known to have: up to twice as many are kept."
+        1000,
+        ge=1,
+        le=100_000,
+        description="Ids of one generation of what a link is known to have: up to twice as many are kept.",
     )
-    queue: int = live(1000, ge=1, le=100_000, description="Items held back for a link that does not read; the oldest go first.")
+    queue: int = live(
+        1000, ge=1, le=100_000, description="Items held back for a link that does not read; the oldest go first."
+    )
     retry: Duration = live(1.0, description="How soon links that did not read are tried again.")
 
 
 class _Told:
-    """A link, what it has (two generations of ids: the older one goes when the newer is full), and what is held back."""
+    """A link, what it has, and what is held back.
+
+    What it has is two generations of ids: the older one goes when the newer is full.
+    """
 
     __slots__ = ("current", "held", "link", "previous")
 

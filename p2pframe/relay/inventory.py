@@ -3,8 +3,9 @@
 What makes it good for value and bad for spies, both after Bitcoin Core's `net_processing`:
 
 - A known-inventory filter a link: nobody is told of what it has, whoever told whom.
-- Trickling: inbound links share one exponential clock a network (connecting twice shows nothing new), outbound links have
-  one each. A clock runs only while there is something to tell: it has no memory, so its delay is the same from any moment.
+- Trickling: inbound links share one exponential clock a network (connecting twice shows nothing new), outbound links
+  have one each. A clock runs only while there is something to tell: it has no memory, so its delay is the same from any
+  moment.
 - Highest priority first, the unknown ones last, equal ones in random order: the order of arrival stays ours.
 - An item is served to those who were told of it, or once it is old news: asking does not tell who had it first.
 """
@@ -33,24 +34,37 @@ _FIRST_GENERATION = 500  # ids: what most links ever announce costs them 2 kB
 class InventoryConfig(PluginConfig):
     """When links are told, how much at once, and how much is remembered of each."""
 
-    inbound_interval: Duration = live(5.0, description="Mean time between two announcements to all inbound links together.")
+    inbound_interval: Duration = live(
+        5.0, description="Mean time between two announcements to all inbound links together."
+    )
     outbound_interval: Duration = live(2.0, description="Mean time between two announcements to an outbound link.")
     rate: float = live(14.0, gt=0, le=100_000, description="Items a second that a link is told of, on average.")
     per_announcement: int = live(1000, ge=1, le=50_000, description="Items in one announcement, at most.")
-    queue: int = live(5000, ge=1, le=1_000_000, description="Items that wait for one link; beyond it the lowest priority goes.")
+    queue: int = live(
+        5000, ge=1, le=1_000_000, description="Items that wait for one link; beyond it the lowest priority goes."
+    )
     known: int = live(
         25_000,
         ge=100,
         le=1_000_000,
-        description="Ids of one generation of a link's known-inventory filter: up to twice as many are remembered, at 3.6 bytes each.",
+        description=(
+            "Ids of one generation of a link's known-inventory filter: up to twice as many are remembered, at 3.6 "
+            "bytes each."
+        ),
     )
-    serve_after: Duration = live(120.0, description="Age from which an item is served to those who were not told of it.")
-    recent: int = live(20_000, ge=1, le=10_000_000, description="Items whose age is tracked; beyond it the oldest count as old.")
+    serve_after: Duration = live(
+        120.0, description="Age from which an item is served to those who were not told of it."
+    )
+    recent: int = live(
+        20_000, ge=1, le=10_000_000, description="Items whose age is tracked; beyond it the oldest count as old."
+    )
     retry: Duration = live(1.0, description="How soon urgent items are tried again on a link that was not writable.")
 
 
 class _Known:
-    """What a link knows: two generations of a Bloom filter over salted numbers; the older one goes when the newer is full.
+    """What a link knows.
+
+    Two generations of a Bloom filter over salted numbers; the older one goes when the newer is full.
 
     Generations grow fourfold up to the configured size, so that a link pays for what it announces.
     """
@@ -101,7 +115,10 @@ _Rank = tuple[bool, float, float, int, _Entry]
 
 
 class _Told:
-    """A link, what it knows, and what it is still to be told of: `held` is sorted, `fresh` came after the latest occasion."""
+    """A link, what it knows, and what it is still to be told of.
+
+    `held` is sorted, `fresh` came after the latest occasion.
+    """
 
     __slots__ = ("cutoff", "epoch", "fresh", "gone", "held", "known", "link", "scheduled")
 
@@ -141,8 +158,11 @@ class InventoryRelay:
         self.config = config
         self._reactor = context.reactor
         self._rng = context.rng
-        # Salted, so that nobody can grind ids that a filter takes for others; and the same in every process of a simulation.
-        self._fresh_hash: Callable[[], hashlib.blake2b] = hashlib.blake2b(digest_size=15, key=context.entropy.bytes(32)).copy
+        # Salted, so that nobody can grind ids that a filter takes for others; and the same in every process of a
+        # simulation.
+        self._fresh_hash: Callable[[], hashlib.blake2b] = hashlib.blake2b(
+            digest_size=15, key=context.entropy.bytes(32)
+        ).copy
         self._links: dict[Topic, dict[SessionId, _Told]] = {}
         self._entries: WeakValueDictionary[tuple[Topic, ItemId], _Entry] = WeakValueDictionary()
         self._recent: OrderedDict[tuple[Topic, ItemId], _Entry] = OrderedDict()
@@ -201,7 +221,9 @@ class InventoryRelay:
         """See `IRelayPolicy.accepted`."""
         links = self._links.get(item.topic)
         self._serial += 1
-        entry = _Entry(item, self._keys((item.id, *item.aliases)), self._serial, self._reactor.seconds(), self._rng.random())
+        entry = _Entry(
+            item, self._keys((item.id, *item.aliases)), self._serial, self._reactor.seconds(), self._rng.random()
+        )
         self._entries[item.topic, item.id] = entry
         self._remember(item, entry)
         if not links:
@@ -291,7 +313,9 @@ class InventoryRelay:
         if told.link.inbound and delay is None:
             self._inbound[told] = None
             if self._inbound_timer is None:
-                self._inbound_timer = self._reactor.callLater(self._draw(self.config.inbound_interval), self._tell_inbound)
+                self._inbound_timer = self._reactor.callLater(
+                    self._draw(self.config.inbound_interval), self._tell_inbound
+                )
         elif not told.scheduled:
             told.scheduled = True
             self._agenda_serial += 1

@@ -1,7 +1,7 @@
 """The `behaviour` scorer: points for what a peer did wrong, which decay, and thresholds at which something is done.
 
-Each proven fact adds `points[kind] * weight`; points halve every `half_life`. At `disconnect` points the session ends, at
-`discourage` its address is remembered in memory too, at `ban` it may not come back for `ban_duration`. The score is
+Each proven fact adds `points[kind] * weight`; points halve every `half_life`. At `disconnect` points the session ends,
+at `discourage` its address is remembered in memory too, at `ban` it may not come back for `ban_duration`. The score is
 1 - points / ban, and never below 0.
 
 An unproven fact never counts: whoever can forge a packet could have anyone banned. It is shown, as a part of weight 0.
@@ -32,7 +32,8 @@ POINTS: Mapping[str, float] = MappingProxyType(
         "unreadable": 50.0,
         "flood": 25.0,
         "excess": 25.0,
-        # A peer that stalls fails to answer everything that it was asked for: 100 requests are one offence, not a hundred.
+        # A peer that stalls fails to answer everything that it was asked for: 100 requests are one offence, not a
+        # hundred.
         "timeout": 0.25,
         "useful-block": 0.0,
         "useful-item": 0.0,
@@ -58,7 +59,9 @@ class BehaviourConfig(PluginConfig):
     ban: float = live(200.0, gt=0, description="Points at which the peer is banned in this network.")
     ban_duration: Duration = live(86_400.0, gt=0, description="How long such a ban lasts.")
     evidence: int = Field(5, ge=1, le=100, description="Latest facts that a verdict shows.")
-    sessions: int = Field(20_000, ge=1, description="Sessions with points that are kept track of; beyond it the oldest goes.")
+    sessions: int = Field(
+        20_000, ge=1, description="Sessions with points that are kept track of; beyond it the oldest goes."
+    )
     dry_run: bool = live(False, description="Show scores and verdicts, and act on none.")
 
     @model_validator(mode="after")

@@ -3,11 +3,11 @@
 Each part is between 0 and 1 and shown with what was measured (`raw`). With h(t, T) = 2^(-t / T), which halves every T::
 
     activity   1/2 h(seconds since the last message, activity_half_life)
-             + 1/2 h(seconds since the last accepted item or block, activity_half_life)      raw: seconds, the lesser one
+             + 1/2 h(seconds since the last accepted item or block, activity_half_life)    raw: seconds, the lesser one
     stability  (1 - h(seconds open, stability_half_life)) * (1 + accepted) / (1 + accepted + timeouts)
-                                                                                             raw: seconds open
-    bandwidth  r / (r + bandwidth_reference), r = bytes a second received, averaged          raw: bytes a second
-    latency    latency_reference / (latency_reference + ping); 0 before the first answer     raw: seconds
+                                                                                           raw: seconds open
+    bandwidth  r / (r + bandwidth_reference), r = bytes a second received, averaged        raw: bytes a second
+    latency    latency_reference / (latency_reference + ping); 0 before the first answer   raw: seconds
 
 What has not happened yet counts 0. `r` is an exponential average over `bandwidth_window`. The scorer judges nobody:
 topologies use it to keep the best and to rotate the worst.
@@ -38,7 +38,9 @@ class WeightedConfig(PluginConfig):
     bandwidth_reference: Size = live(20_000, gt=0, description="Bytes a second that are half of the best.")
     bandwidth_window: Duration = live(300.0, gt=0, description="Time over which bandwidth is averaged.")
     latency_reference: Duration = live(0.25, gt=0, description="The ping time that is half of the best.")
-    sessions: int = Field(20_000, ge=1, description="Sessions that are kept track of; beyond it the oldest starts afresh.")
+    sessions: int = Field(
+        20_000, ge=1, description="Sessions that are kept track of; beyond it the oldest starts afresh."
+    )
     dry_run: bool = live(False, description="Show scores and act on none.")
 
     @model_validator(mode="after")

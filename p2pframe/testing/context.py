@@ -45,7 +45,9 @@ class FakeReactor(MemoryReactorClock):
         super().__init__()  # type: ignore[no-untyped-call]
         self.udpPorts: list[tuple[int, Any, str, int]] = []
 
-    def listenUDP(self, port: int, protocol: DatagramProtocol, interface: str = "", maxPacketSize: int = 8192) -> IListeningPort:
+    def listenUDP(
+        self, port: int, protocol: DatagramProtocol, interface: str = "", maxPacketSize: int = 8192
+    ) -> IListeningPort:
         """Notes the port and hands the protocol a transport that notes what is written."""
         self.udpPorts.append((port, protocol, interface, maxPacketSize))
         udp = FakeUDPPort(port or 40_000 + len(self.udpPorts), interface or "0.0.0.0")

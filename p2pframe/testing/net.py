@@ -7,9 +7,9 @@
     node = Node(spec, alice.reactor, alice)
     net.run(10.0)                      # ten seconds of virtual time
 
-Each host is a `World` (p2pframe.core.context) with a reactor of its own: IReactorTCP and IReactorTime, so that the `tcp`
-transport runs unchanged. Delivery takes `latency` seconds; a wire holds 64 KiB before it asks its writer to pause, as
-sockets do. Chance is derived from (seed, host, plugin).
+Each host is a `World` (p2pframe.core.context) with a reactor of its own: IReactorTCP and IReactorTime, so that the
+`tcp` transport runs unchanged. Delivery takes `latency` seconds; a wire holds 64 KiB before it asks its writer to
+pause, as sockets do. Chance is derived from (seed, host, plugin).
 """
 
 from __future__ import annotations
@@ -208,7 +208,10 @@ class MemoryConnector:
             self._fail(ConnectionRefusedError())
             return
         self._over = True
-        here, there = MemoryWire(self._net, self._source, self._target), MemoryWire(self._net, self._target, self._source)
+        here, there = (
+            MemoryWire(self._net, self._source, self._target),
+            MemoryWire(self._net, self._target, self._source),
+        )
         here.other, there.other = there, here
         answerer: Any = port.factory.buildProtocol(_address(*self._source))
         caller: Any = self._factory.buildProtocol(_address(*self._target))

@@ -26,8 +26,8 @@ from p2pframe.storage.sqlite.disk import Disk
 async def check_storage(make: Callable[[], IStorage], keeps: bool = True) -> None:
     """Raises AssertionError where an engine does not keep the contract of `IStorage`.
 
-    `make` builds an engine, each time over the same data; `keeps` is False for one that keeps nothing. All Deferreds of the
-    engine must fire without a clock being advanced, except for what is written behind.
+    `make` builds an engine, each time over the same data; `keeps` is False for one that keeps nothing. All Deferreds of
+    the engine must fire without a clock being advanced, except for what is written behind.
     """
     engine = make()
     verifyObject(IStorage, engine)
@@ -83,7 +83,11 @@ async def _check_scans(space: INamespace) -> None:
     await space.write(puts=[(b"k%03d" % n, b"new") for n in range(0, 100, 4)])
     expected = [(b"k%03d" % n, b"new" if n % 4 == 0 else b"old") for n in range(100) if n % 2 or n % 4 == 0]
     _same(await space.scan(b"k", b"l"), expected, "a scan sees what is written and what still waits, in order")
-    _same(await space.scan(b"k010", b"k020"), [e for e in expected if b"k010" <= e[0] < b"k020"], "start is in, end is not")
+    _same(
+        await space.scan(b"k010", b"k020"),
+        [e for e in expected if b"k010" <= e[0] < b"k020"],
+        "start is in, end is not",
+    )
     for limit in (0, 1, 7, 75, 76, 1000):
         _same(await space.scan(b"k", b"l", limit), expected[:limit], f"a scan of at most {limit}")
     _same(await space.scan(b"k", b"k"), [], "an empty range")
@@ -131,7 +135,13 @@ async def _check_blobs(space: INamespace) -> None:
 async def _check_apart(engine: IStorage) -> None:
     spaces = [
         engine.namespace(network, owner)
-        for network, owner in [("", "core.bans"), ("one", "protocol.x"), ("two", "protocol.x"), ("one", "application.x"), ("..", ".")]
+        for network, owner in [
+            ("", "core.bans"),
+            ("one", "protocol.x"),
+            ("two", "protocol.x"),
+            ("one", "application.x"),
+            ("..", "."),
+        ]
     ]
     for number, space in enumerate(spaces):
         await space.write(puts=[(b"who", b"%d" % number)], durable=number % 2 == 0)
@@ -190,8 +200,8 @@ class FaultyDisk(Disk):
     """The disk of the sqlite engine, failing on demand.
 
     `refuse` maps operations (`write`, `sync`, `read`, `commit`, `truncate`, `delete`) to the errno that they fail with;
-    `free_bytes` stands in for the free space; `cut_after` counts writing operations down, and the power goes during the one
-    at zero. `remains` copies what would be found after the power cut.
+    `free_bytes` stands in for the free space; `cut_after` counts writing operations down, and the power goes during the
+    one at zero. `remains` copies what would be found after the power cut.
     """
 
     def __init__(self) -> None:

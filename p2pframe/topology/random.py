@@ -1,8 +1,11 @@
-"""The `random` topology: an unstructured network, in which nobody has a place of their own, and everyone's peers differ.
+"""The `random` topology.
 
-Outbound peers are drawn at random over distinct netgroups, so that who has many addresses in few networks gets few slots. Inbound
-peers come by themselves; when they are too many, `choose_victim` says who goes. Rotation ends the worst peer now and then to
-try another, but in half of the slots only: an attacker can be fast too, and must not win every slot by it.
+An unstructured network, in which nobody has a place of their own, and everyone's peers differ.
+
+Outbound peers are drawn at random over distinct netgroups, so that who has many addresses in few networks gets few
+slots. Inbound peers come by themselves; when they are too many, `choose_victim` says who goes. Rotation ends the worst
+peer now and then to try another, but in half of the slots only: an attacker can be fast too, and must not win every
+slot by it.
 """
 
 from __future__ import annotations
@@ -43,7 +46,9 @@ class RandomConfig(PluginConfig):
     """How many peers of each class, and how often others are tried. Defaults are Bitcoin Core's."""
 
     outbound: int = live(8, ge=0, le=1000, description="Peers to dial, each in a netgroup of its own.")
-    block_relay: int = live(2, ge=0, le=100, description="Peers to dial for blocks only: they show nobody who our peers are.")
+    block_relay: int = live(
+        2, ge=0, le=100, description="Peers to dial for blocks only: they show nobody who our peers are."
+    )
     inbound: int = live(114, ge=0, le=20_000, description="Peers that may dial us.")
     manual: int = live(8, ge=0, le=1000, description="Peers that the operator named; more than these are spare.")
     feeler: int = live(1, ge=0, le=8, description="Short dials at once that test addresses never tried.")
@@ -53,9 +58,14 @@ class RandomConfig(PluginConfig):
     )
     stale_extra: bool = live(True, description="Dial one more peer while the tip is stale.")
     anchors: int = live(2, ge=0, le=8, description="Block-relay-only peers dialled again, first, after a clean stop.")
-    rotation_interval: Duration = live(600.0, ge=60, description="At most one established peer is replaced in this time.")
+    rotation_interval: Duration = live(
+        600.0, ge=60, description="At most one established peer is replaced in this time."
+    )
     rotation_margin: float = live(
-        0.1, ge=0, le=1, description="The worst peer is replaced only if its score is this far under the others' median."
+        0.1,
+        ge=0,
+        le=1,
+        description="The worst peer is replaced only if its score is this far under the others' median.",
     )
     minimum_age: Duration = live(1_800.0, description="A peer open for less than this is not judged by its score.")
     rotated_time: Duration = live(3_600.0, description="A peer that was rotated out is not drawn again for this long.")
@@ -64,7 +74,10 @@ class RandomConfig(PluginConfig):
 @plugin("random", config=RandomConfig)
 @implementer(ITopology, IReconfigurable)
 class RandomTopology:
-    """Random peers over distinct netgroups: slots, anchors, feelers, eviction and rotation for an unstructured network."""
+    """Random peers over distinct netgroups.
+
+    Slots, anchors, feelers, eviction and rotation for an unstructured network.
+    """
 
     def __init__(self, config: RandomConfig, context: IContext) -> None:
         self.config = config
@@ -81,7 +94,9 @@ class RandomTopology:
         self._next_stale = 0.0
         self._last_rotation: float | None = None
         self._rotated: deque[tuple[PeerAddress, float]] = deque(maxlen=REMEMBERED)
-        self._drops = context.metrics.counter("topology_drops", "Sessions that the topology ended, by reason.", ("reason",))
+        self._drops = context.metrics.counter(
+            "topology_drops", "Sessions that the topology ended, by reason.", ("reason",)
+        )
 
     def reconfigure(self, config: object) -> None:
         """All fields are live."""
@@ -121,7 +136,7 @@ class RandomTopology:
         return wants
 
     def acceptable(self, want: Want, candidate: Candidate, view: TopologyView) -> bool:
-        """Distinct netgroups (a feeler stays too short a time to need that), no second session, not just rotated out."""
+        """Distinct netgroups (a feeler is too short for that to matter), no second session, not just rotated out."""
         address = candidate.address
         if candidate.netgroup in want.exclude_netgroups:
             return False
@@ -146,11 +161,16 @@ class RandomTopology:
         same = sum(1 for s in inbound if s.netgroup == victim.netgroup)
         self._drops.add(1, "evicted")
         return Drop(
-            victim.id, "evicted", f"for {newcomer.address}: the youngest unprotected of {same} of netgroup {victim.netgroup}"
+            victim.id,
+            "evicted",
+            f"for {newcomer.address}: the youngest unprotected of {same} of netgroup {victim.netgroup}",
         )
 
     def rotate(self, view: TopologyView) -> Sequence[Drop]:
-        """End extra peers that have had their time; and at most once an interval the worst of the peers that are judged."""
+        """End extra peers that have had their time.
+
+        And at most once an interval the worst of the peers that are judged.
+        """
         self._settle(view)
         drops = [
             drop for drop in (self._end_extra_block_relay(view), self._end_extra_outbound(view)) if drop is not None
@@ -302,7 +322,10 @@ class RandomTopology:
         return Drop(last.id, "rotated", f"it gave a block longest ago; {youngest.address} takes its place")
 
     def _worst(self, view: TopologyView) -> SessionSnapshot | None:
-        """The worst by score of the slots that score counts in; None while a slot is free, for then others are tried anyway."""
+        """The worst by score of the slots that score counts in.
+
+        None while a slot is free, for then others are tried anyway.
+        """
         held = self._open(view, Slot.OUTBOUND)
         if len(held) < max(2, self.config.outbound):
             return None
@@ -341,8 +364,9 @@ def choose_victim(sessions: Sequence[SessionSnapshot], salt: bytes) -> SessionSn
 def exposed(sessions: Sequence[SessionSnapshot], salt: bytes) -> list[SessionSnapshot]:
     """Those that no rule protects.
 
-    Each rule protects those that are costly to fake in one respect: a netgroup whose key is secret, a short ping, having been
-    the first with transactions or blocks, having stayed long. Who would push everyone out has to win in all of them.
+    Each rule protects those that are costly to fake in one respect: a netgroup whose key is secret, a short ping,
+    having been the first with transactions or blocks, having stayed long. Who would push everyone out has to win in all
+    of them.
     """
     left = [session for session in sessions if not session.protected]
     # Which netgroups these are nobody else can know, so nobody can collect them.
@@ -360,8 +384,11 @@ def exposed(sessions: Sequence[SessionSnapshot], salt: bytes) -> list[SessionSna
 
 
 def _without_oldest_half(left: list[SessionSnapshot]) -> list[SessionSnapshot]:
-    """Protect half by age. Up to half of those places go to networks that lose the race of the shortest ping by their nature:
-    onion, I2P, and loopback (where an onion service's peers come from)."""
+    """Protect half by age.
+
+    Up to half of those places go to networks that lose the race of the shortest ping by their nature: onion, I2P, and
+    loopback (where an onion service's peers come from).
+    """
     total = len(left) // 2
     spare = total // 2
     kinds: dict[str, list[SessionSnapshot]] = {}

@@ -25,10 +25,16 @@ class TcpConfig(PluginConfig):
     """Options of the `tcp` transport."""
 
     listen: tuple[ListenAddress, ...] = Field((), description="Addresses to listen on; none: this network only dials.")
-    bind: SourceAddress | None = Field(None, description="Dial from this address of the machine; unset: the system chooses.")
-    backlog: int = Field(50, ge=1, le=65535, description="Connections that the system may hold before they are accepted.")
+    bind: SourceAddress | None = Field(
+        None, description="Dial from this address of the machine; unset: the system chooses."
+    )
+    backlog: int = Field(
+        50, ge=1, le=65535, description="Connections that the system may hold before they are accepted."
+    )
     nodelay: bool = Field(True, description="Send small messages at once (TCP_NODELAY).")
-    keepalive: bool = Field(False, description="Let the system probe idle connections (SO_KEEPALIVE); sessions do so themselves.")
+    keepalive: bool = Field(
+        False, description="Let the system probe idle connections (SO_KEEPALIVE); sessions do so themselves."
+    )
 
 
 _NOTHING = TransportInfo()

@@ -1,7 +1,8 @@
 """When DNS seeds are asked, and what is taken from their answers.
 
-A seed sees who asks it and chooses what it answers, so it is the last resort: nobody is asked while peers or the address book
-will do, no seed may bring more than a few addresses, and what one answers neither delays nor fails another's.
+A seed sees who asks it and chooses what it answers, so it is the last resort: nobody is asked while peers or the
+address book will do, no seed may bring more than a few addresses, and what one answers neither delays nor fails
+another's.
 """
 
 from __future__ import annotations
@@ -60,17 +61,26 @@ Server = Annotated[
 class DnsSeedConfig(PluginConfig):
     """Options of the `dns-seed` discovery."""
 
-    seeds: tuple[SeedName, ...] = live((), max_length=64, description="Names to look up; none: those that the protocol knows.")
+    seeds: tuple[SeedName, ...] = live(
+        (), max_length=64, description="Names to look up; none: those that the protocol knows."
+    )
     servers: tuple[Server, ...] = live(
-        (), max_length=8, description="DNS servers to ask, each in turn until one answers; none: the system's own resolver."
+        (),
+        max_length=8,
+        description="DNS servers to ask, each in turn until one answers; none: the system's own resolver.",
     )
     port: int | None = live(None, ge=1, le=65535, description="Port of the peers; unset: the protocol's own.")
     service_bits: int = live(
-        0, ge=0, lt=2**64, description="Ask the seeds for peers with these service bits (x9.seed for bits 0 and 3); 0: any."
+        0,
+        ge=0,
+        lt=2**64,
+        description="Ask the seeds for peers with these service bits (x9.seed for bits 0 and 3); 0: any.",
     )
     ipv4: bool = live(True, description="Ask for A records.")
     ipv6: bool = live(True, description="Ask for AAAA records.")
-    per_seed: int = live(32, ge=1, le=1000, description="Addresses taken from one seed, at random of those that it answers.")
+    per_seed: int = live(
+        32, ge=1, le=1000, description="Addresses taken from one seed, at random of those that it answers."
+    )
     enough: int = live(2, ge=1, description="No seed is asked while there are this many outbound sessions.")
     wait: Duration = live(11.0, description="No seed is asked before the node has been up for this long...")
     wait_full: Duration = live(300.0, description="...or this long, where the address book is full.")
@@ -97,7 +107,9 @@ class DnsSeedDiscovery:
         self._known = () if config.seeds else self._of_the_protocol()
         metrics = context.metrics
         self._lookups = metrics.counter("dns_seed_lookups_total", "Look-ups of seeds by how they ended.", ["outcome"])
-        self._addresses = metrics.counter("dns_seed_addresses_total", "Addresses in answers, by what became of them.", ["fate"])
+        self._addresses = metrics.counter(
+            "dns_seed_addresses_total", "Addresses in answers, by what became of them.", ["fate"]
+        )
         self._datagrams = metrics.counter("dns_seed_ignored_total", "Datagrams that were no answer to what was asked.")
 
     def due(self, state: DiscoveryState) -> bool:
@@ -110,7 +122,10 @@ class DnsSeedDiscovery:
         return state.last_run is None or state.last_run >= (config.retry if self._empty else config.interval)
 
     def find(self, limit: int) -> Deferred[Sequence[FoundAddress]]:
-        """Ask all seeds at once; fires with what came within `timeout`, in random order. One seed's failure is its own."""
+        """Ask all seeds at once; fires with what came within `timeout`, in random order.
+
+        One seed's failure is its own.
+        """
         return Deferred.fromCoroutine(self._find(limit))
 
     def announce(self, addresses: Sequence[PeerAddress]) -> Deferred[None]:
@@ -180,7 +195,9 @@ class DnsSeedDiscovery:
             usable = {PeerAddress.of(host, 0).host for host in hosts if self._usable(host)}
             self._addresses.add(sum(not self._usable(host) for host in hosts), "unusable")
             self._lookups.add(1, "answered")
-            self.context.log.info("DNS seed {name} {type}: {count} addresses", name=name, type=record_type, count=len(usable))
+            self.context.log.info(
+                "DNS seed {name} {type}: {count} addresses", name=name, type=record_type, count=len(usable)
+            )
             return usable
 
         def failed(failure: Any) -> set[str]:
@@ -188,7 +205,10 @@ class DnsSeedDiscovery:
                 return set()
             self._lookups.add(1, "timeout" if failure.check(TimeoutError) else "failed")
             self.context.log.warn(
-                "DNS seed {name} {type}: {error}", name=name, type=record_type, error=str(failure.value)[:200] or "nothing came"
+                "DNS seed {name} {type}: {error}",
+                name=name,
+                type=record_type,
+                error=str(failure.value)[:200] or "nothing came",
             )
             return set()
 
@@ -216,12 +236,15 @@ class DnsSeedDiscovery:
                 )
             except CancelledError:
                 raise
-            except Exception as error:  # noqa: BLE001 - a refused connection, a timeout, an answer that is none: the next one
+            except Exception as error:  # noqa: BLE001 - refused, timed out, no answer: the next one
                 last = error
         raise last
 
     def _by_system(self, name: str) -> Deferred[list[str]]:
-        """What the context's resolver says: in service the system's own, with its hosts file, servers and TCP fallback."""
+        """What the context's resolver says.
+
+        In service the system's own, with its hosts file, servers and TCP fallback.
+        """
         resolution = _Resolution()
         types = [IPv4Address] * self.config.ipv4 + [IPv6Address] * self.config.ipv6
         self.context.resolver.resolveHostName(cast(Any, resolution), name, addressTypes=types)
@@ -230,7 +253,10 @@ class DnsSeedDiscovery:
 
 @implementer(IResolutionReceiver)
 class _Resolution:
-    """Gathers what a resolver finds; nothing at all is an error. The system's resolver can't be stopped: what comes late is lost."""
+    """Gathers what a resolver finds; nothing at all is an error.
+
+    The system's resolver can't be stopped: what comes late is lost.
+    """
 
     def __init__(self) -> None:
         self.answer: Deferred[list[str]] = Deferred()

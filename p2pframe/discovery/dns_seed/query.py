@@ -1,7 +1,7 @@
 """One DNS question to one server: UDP, and TCP to the same server where the answer was too long for UDP (RFC 7766).
 
-twisted.names' own resolver goes on to another server's TCP port after a truncated answer, with no time limit, and draws its ids from
-the system rather than from the context; so only its message codec is used here.
+twisted.names' own resolver goes on to another server's TCP port after a truncated answer, with no time limit, and draws
+its ids from the system rather than from the context; so only its message codec is used here.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ class Question:
         Raises `DnsError` where the server says that there is none, or that it can't say.
         """
         if message.rCode != dns.OK:
-            raise DnsError({dns.ENAME: "no such name", dns.ESERVER: "server failure"}.get(message.rCode, f"code {message.rCode}"))
+            raise DnsError(
+                {dns.ENAME: "no such name", dns.ESERVER: "server failure"}.get(message.rCode, f"code {message.rCode}")
+            )
         names = {self.name}
         # What a record carries goes by its type: the decoder chose the class of the payload by it.
         records: list[tuple[bytes, int, Any]] = [
@@ -106,7 +108,7 @@ class _Udp(DatagramProtocol):
 
 
 class _Tcp(Protocol):
-    """Sends a question with its length before it, and takes the first message back (at most 64 KiB, by its two bytes of length)."""
+    """Sends a question with its length before it, and takes the first message back (under 64 KiB by its length)."""
 
     def __init__(self, question: Question) -> None:
         self._question = question
@@ -138,16 +140,25 @@ class _Tcp(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Called when the connection has ended."""
         if not self.answer.called:
-            self.answer.errback(DnsError("closed before the answer" if reason.check(ConnectionDone) else str(reason.value)))
+            self.answer.errback(
+                DnsError("closed before the answer" if reason.check(ConnectionDone) else str(reason.value))
+            )
 
 
 async def ask(
-    context: IContext, server: PeerAddress, name: str, record_type: int, *, tries: int, patience: float, ignored: Callable[[], None]
+    context: IContext,
+    server: PeerAddress,
+    name: str,
+    record_type: int,
+    *,
+    tries: int,
+    patience: float,
+    ignored: Callable[[], None],
 ) -> list[str]:
     """The addresses that `server` gives for `name`; `record_type` is `dns.A` or `dns.AAAA`.
 
-    UDP is tried `tries` times for `patience` seconds each, TCP once. `ignored` is called for each datagram that is no answer.
-    Raises `DnsError`, or TimeoutError where nothing came. To cancel it leaves no socket and no timer behind.
+    UDP is tried `tries` times for `patience` seconds each, TCP once. `ignored` is called for each datagram that is no
+    answer. Raises `DnsError`, or TimeoutError where nothing came. To cancel it leaves no socket and no timer behind.
     """
     for attempt in range(tries):
         question = Question(name, record_type, context.entropy.integer(16))
@@ -158,7 +169,9 @@ async def ask(
                 raise
             continue
         if message.trunc:
-            message = await _over_tcp(context, server, Question(name, record_type, context.entropy.integer(16)), patience)
+            message = await _over_tcp(
+                context, server, Question(name, record_type, context.entropy.integer(16)), patience
+            )
         return question.addresses(message)
     raise AssertionError("tries is at least 1")
 

@@ -53,7 +53,13 @@ class Block:
     __slots__ = ("hash", "offsets", "raw", "stripped_size", "txids", "weight", "witness", "wtxids")
 
     def __init__(
-        self, raw: bytes, offsets: array[int], txids: list[bytes], wtxids: list[bytes], stripped_size: int, witness: bool
+        self,
+        raw: bytes,
+        offsets: array[int],
+        txids: list[bytes],
+        wtxids: list[bytes],
+        stripped_size: int,
+        witness: bool,
     ) -> None:
         """Use `parse_block`: this trusts its arguments."""
         self.raw = raw

@@ -17,8 +17,10 @@ _ROW = Struct(">IIII")
 
 
 class Place(NamedTuple):
-    """Where a block stands: the number of its file, offset and length in bytes, and the first four bytes of its SHA-256 (as a
-    number)."""
+    """Where a block stands.
+
+    The number of its file, offset and length in bytes, and the first four bytes of its SHA-256 (as a number).
+    """
 
     file: int
     offset: int

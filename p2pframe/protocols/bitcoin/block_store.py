@@ -2,9 +2,9 @@
 
 A block is appended to the newest file (`blocks-00000`, ...), then its row (`b` and its hash) is written: the storage
 never makes the row durable before the bytes, so a crash loses whole blocks, which are fetched again. Pruning
-deletes the rows first, then the oldest file as a whole, and only where all its blocks are more than 288 below the height
-up to which every block is held (BIP159: what a pruned node has to serve). What is read is checked against the row's
-checksum and the hash that it was asked by; what fails is forgotten, so that it is fetched again.
+deletes the rows first, then the oldest file as a whole, and only where all its blocks are more than 288 below the
+height up to which every block is held (BIP159: what a pruned node has to serve). What is read is checked against the
+row's checksum and the hash that it was asked by; what fails is forgotten, so that it is fetched again.
 """
 
 from __future__ import annotations
@@ -50,8 +50,10 @@ class BlockStoreOptions(Protocol):
 
 
 class StartReport(NamedTuple):
-    """What was found at start: blocks held, rows dropped because their bytes are not there, files deleted because no row
-    points into them."""
+    """What was found at start.
+
+    Blocks held, rows dropped because their bytes are not there, files deleted because no row points into them.
+    """
 
     held: int
     rows_dropped: int
@@ -60,11 +62,13 @@ class StartReport(NamedTuple):
 
 @implementer(IItemStore)
 class BlockStore:
-    """The blocks of one chain. `body` of its items is the block's bytes (`put` also takes a body with a `raw` attribute).
+    """The blocks of one chain.
 
-    Blocks are validated by whoever calls `put`; one whose header is not in the index is turned away. Blocks of the best chain
-    below `pruned_height` were held and may be pruned: they are not fetched again, and with any pruned, NODE_NETWORK is not
-    served.
+    `body` of its items is the block's bytes (`put` also takes a body with a `raw` attribute).
+
+    Blocks are validated by whoever calls `put`; one whose header is not in the index is turned away. Blocks of the best
+    chain below `pruned_height` were held and may be pruned: they are not fetched again, and with any pruned,
+    NODE_NETWORK is not served.
     """
 
     def __init__(self, options: BlockStoreOptions, context: IContext, index: HeaderIndex) -> None:
@@ -159,7 +163,9 @@ class BlockStore:
 
     @property
     def joined_height(self) -> int:
-        """The height up to which every block of the best chain is held (or was, and is pruned): a download goes on from there.
+        """The height up to which every block of the best chain is held (or was, and is pruned).
+
+        A download goes on from there.
 
         Moves as blocks come, and back where the best chain changes.
         """

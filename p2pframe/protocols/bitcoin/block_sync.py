@@ -184,7 +184,10 @@ class BlockSync:
         return found
 
     def _branch(self, peer: Conversation) -> None:
-        """A peer's best header is not on the best chain: where its branch would be better than ours all the same, want it."""
+        """A peer's best header is not on the best chain.
+
+        Where its branch would be better than ours all the same, want it.
+        """
         end = peer.best_header
         missing = self.chain.missing(end) if end else None
         if missing == []:
@@ -243,8 +246,8 @@ class BlockSync:
     def wanted(self, hash: bytes) -> bool:
         """Whether to take a block whose header is known.
 
-        One that nobody asked for is taken only where it makes our chain better, and not far ahead of it: else anyone could
-        fill the disk with blocks that cost next to nothing.
+        One that nobody asked for is taken only where it makes our chain better, and not far ahead of it: else anyone
+        could fill the disk with blocks that cost next to nothing.
         """
         reason = "" if hash in self._wanted else self._why_unwanted(hash)
         if reason:

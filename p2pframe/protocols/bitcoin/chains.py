@@ -4,8 +4,9 @@ Values are those of Bitcoin Core's `src/kernel/chainparams.cpp` as released in 2
 parameters and seeds of that date), BIP94 (testnet4) and BIP325 (signet). Core has no checkpoints any more: what keeps a
 cheap alternative history out is `minimum_chain_work` with the two passes of `presync`.
 
-What the header rules can't check: a signet block's signature is in its coinbase (BIP325) and scripts are in the bodies. A
-signet header with valid proof of work is a valid header here; its difficulty is low, so only the minimum work guards it.
+What the header rules can't check: a signet block's signature is in its coinbase (BIP325) and scripts are in the bodies.
+A signet header with valid proof of work is a valid header here; its difficulty is low, so only the minimum work guards
+it.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ MAXIMUM_TIMEWARP = 600
 class Chain:
     """One chain's parameters.
 
-    `magic` starts every v1 frame. `genesis_header` is 80 bytes, `genesis_hash` its hash in the order of the wire. `pow_limit`
-    is the easiest target (an integer), `pow_limit_bits` its compact form. Times are seconds. `retargets` is False where the
-    difficulty never changes; `min_difficulty_blocks` allows the easiest target 20 minutes after a block; `bip94` is
-    testnet4's pair of fixes. The `bip..._height` are the first heights at which header versions below 2, 3 and 4 are refused.
-    `minimum_chain_work` is the least total work of a chain that is stored. `commitment_period` and `redownload_buffer` are
-    presync's (headers). `requires_validation`: what was not fully validated is neither announced nor served by default.
-    `public`: only addresses that the whole Internet can route are kept, relayed and dialled.
+    `magic` starts every v1 frame. `genesis_header` is 80 bytes, `genesis_hash` its hash in the order of the wire.
+    `pow_limit` is the easiest target (an integer), `pow_limit_bits` its compact form. Times are seconds. `retargets` is
+    False where the difficulty never changes; `min_difficulty_blocks` allows the easiest target 20 minutes after a
+    block; `bip94` is testnet4's pair of fixes. The `bip..._height` are the first heights at which header versions below
+    2, 3 and 4 are refused. `minimum_chain_work` is the least total work of a chain that is stored. `commitment_period`
+    and `redownload_buffer` are presync's (headers). `requires_validation`: what was not fully validated is neither
+    announced nor served by default. `public`: only addresses that the whole Internet can route are kept, relayed and
+    dialled.
     """
 
     name: str

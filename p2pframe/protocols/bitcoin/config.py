@@ -56,7 +56,9 @@ class BitcoinConfig(PluginConfig):
         description="How long one peer may take for all headers, and 1 ms more for each; then another one's turn.",
     )
     behind_timeout: Duration = live(
-        1_200.0, gt=0, description="A dialled peer whose chain has less work than ours for this long gives its slot to another."
+        1_200.0,
+        gt=0,
+        description="A dialled peer whose chain has less work than ours for this long gives its slot to another.",
     )
     unconnected: int = live(
         10, ge=1, description="Headers messages in a row that don't connect before they are ignored."

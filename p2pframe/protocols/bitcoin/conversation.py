@@ -1,4 +1,6 @@
-"""What is said over one Bitcoin session once the handshake (see `handshake`) is done: keep-alive, inventory, headers, addresses.
+"""What is said over one Bitcoin session once the handshake (see `handshake`) is done.
+
+Keep-alive, inventory, headers, addresses.
 
 The states are three tables of the frame loop: waiting for version, waiting for verack, open. What arrives in a state
 that has no use for it passes unread and is counted, as the protocol grows by unknown messages.
@@ -63,8 +65,9 @@ class Conversation:
 
     __slots__ = (
         "_answered_getaddr", "_asked_addresses", "_asked_sendheaders", "_ping_nonce", "_ping_sent", "_serving", "_told",
-        "_told_own", "addrv2", "best_header", "fee_filter", "headers_asked", "intake", "last_unknown", "limited", "loop",
-        "nonce", "open", "peer_version", "protocol", "relay", "sendheaders", "serves_blocks", "session", "unconnected", "wtxid",
+        "_told_own", "addrv2", "best_header", "fee_filter", "headers_asked", "intake", "last_unknown", "limited",
+        "loop", "nonce", "open", "peer_version", "protocol", "relay", "sendheaders", "serves_blocks", "session",
+        "unconnected", "wtxid",
     )  # fmt: skip
 
     def __init__(self, protocol: BitcoinProtocol, session: ISession) -> None:
@@ -204,7 +207,8 @@ class Conversation:
         if len(payload) < LARGE:
             self.loop.send(self.protocol.framing.frame(kind, payload))
         else:
-            # At once, so that a peer that does not take it is noticed before its next request: small ones bring large answers.
+            # At once, so that a peer that does not take it is noticed before its next request: small ones bring large
+            # answers.
             collected = b"".join(self.loop.out)
             self.loop.out.clear()
             self.session.write(collected + self.protocol.framing.frame(kind, payload))
@@ -249,7 +253,10 @@ class Conversation:
             self.say("getaddr")
 
     def _ask_sendheaders(self) -> None:
-        """Once our headers are those of the real chain: before that an announcement by headers would break presync off."""
+        """Once our headers are those of the real chain.
+
+        Before that an announcement by headers would break presync off.
+        """
         self._asked_sendheaders = True
         if self.peer_version >= SENDHEADERS_VERSION:
             self.say("sendheaders")
@@ -310,7 +317,9 @@ class Conversation:
         """A transaction."""
         protocol, session = self.protocol, self.session
         if not protocol.relays_transactions or session.slot is Slot.BLOCK_RELAY:
-            session.fact(Fact("unwanted-tx", Floor.END, "a transaction where we said that none are relayed", proven=True))
+            session.fact(
+                Fact("unwanted-tx", Floor.END, "a transaction where we said that none are relayed", proven=True)
+            )
         elif session.link(TX) is None or protocol.syncing:
             # It said itself that it relays none, or we could not judge it yet.
             protocol.dropped.add(1, "tx-syncing" if protocol.syncing else "tx-without-relay")
@@ -399,7 +408,10 @@ class Conversation:
     # --- services that we do not have ---
 
     def on_unserved(self, payload: bytes) -> None:
-        """mempool and the bloom filters of BIP37: only peers that offer BLOOM may be asked; who asks us all the same is closed."""
+        """mempool and the bloom filters of BIP37.
+
+        Only peers that offer BLOOM may be asked; who asks us all the same is closed.
+        """
         self.session.fact(Fact("no-such-service", Floor.END, "asked for a service that we do not offer", proven=True))
 
     # --- inside ---

@@ -1,7 +1,9 @@
-"""Address gossip: what is taken of the addresses that a peer tells, whom they are told on to, and what getaddr is answered.
+"""Address gossip.
 
-No I/O and no timers: the conversation calls it with the time, and sends what it returns. Figures are those of Bitcoin Core's
-net_processing.cpp (ProcessAddrs, RelayAddress) and net.cpp (GetAddresses).
+What is taken of the addresses that a peer tells, whom they are told on to, and what getaddr is answered.
+
+No I/O and no timers: the conversation calls it with the time, and sends what it returns. Figures are those of Bitcoin
+Core's net_processing.cpp (ProcessAddrs, RelayAddress) and net.cpp (GetAddresses).
 """
 
 from __future__ import annotations
@@ -33,7 +35,10 @@ ROTATION = 86_400
 PERCENT = 23
 """Share of the book that getaddr is answered with."""
 REMEMBERED = 10_000
-"""Addresses lately told on, which are not told on again: between nodes they would go in circles for as long as they are fresh."""
+"""Addresses lately told on, which are not told on again.
+
+Between nodes they would go in circles for as long as they are fresh.
+"""
 ANSWERS = 8
 """Cached answers to getaddr: one for each kind of network that peers come by."""
 
@@ -56,7 +61,10 @@ class _Answer(NamedTuple):
 
 
 class AddressGossip:
-    """The gossip of one network. `public` chains keep and tell routable addresses only; `now` is unix time in seconds throughout."""
+    """The gossip of one network.
+
+    `public` chains keep and tell routable addresses only; `now` is unix time in seconds throughout.
+    """
 
     def __init__(self, options: GossipOptions, context: IContext, book: IAddressBook, public: bool) -> None:
         self.options = options
@@ -66,11 +74,18 @@ class AddressGossip:
         self._salt = context.entropy.bytes(32)
         self._told: dict[tuple[int, bytes, int], float] = {}
         self._answers: dict[str, _Answer] = {}
-        self._left = context.metrics.counter("gossip_left_total", "Told addresses that were not taken, by reason.", ("reason",))
-        self._forwarded = context.metrics.counter("gossip_forwarded_total", "Addresses told on, once for each peer told.")
+        self._left = context.metrics.counter(
+            "gossip_left_total", "Told addresses that were not taken, by reason.", ("reason",)
+        )
+        self._forwarded = context.metrics.counter(
+            "gossip_forwarded_total", "Addresses told on, once for each peer told."
+        )
 
     def dialable(self, address: PeerAddress) -> bool:
-        """Whether an address may enter the book: on public chains only routable ones, at ports that are nobody else's."""
+        """Whether an address may enter the book.
+
+        On public chains only routable ones, at ports that are nobody else's.
+        """
         return not self._public or (routable(address) and not bad_port(address.port))
 
     def received(
@@ -83,9 +98,9 @@ class AddressGossip:
     ) -> list[tuple[SessionId, list[NetworkAddress]]]:
         """Addresses that a peer told: into the book, and what is to be told on to whom, in order.
 
-        `solicited` says that they answer our getaddr: then, as in long messages, nothing is news. `sessions` are the open
-        ones that addresses are told to (none that relays blocks only). Of a peer over its budget (core's) nothing more is taken
-        or told on.
+        `solicited` says that they answer our getaddr: then, as in long messages, nothing is news. `sessions` are the
+        open ones that addresses are told to (none that relays blocks only). Of a peer over its budget (core's) nothing
+        more is taken or told on.
         """
         taken: list[tuple[NetworkAddress, FoundAddress]] = []
         for entry in entries:
@@ -133,7 +148,10 @@ class AddressGossip:
         return entries
 
     def own(self, now: float, services: int) -> list[NetworkAddress]:
-        """What to tell a peer of ourselves: the addresses that the operator gave, as seen now; none where there are none."""
+        """What to tell a peer of ourselves.
+
+        The addresses that the operator gave, as seen now; none where there are none.
+        """
         entries: list[NetworkAddress] = []
         for address in self.options.external[:RELAYED]:
             entry = network_address(address, services, int(now)) if self.dialable(address) else None
@@ -163,7 +181,9 @@ class AddressGossip:
         return list(told.items())
 
     def _chosen(self, entry: NetworkAddress, ids: Sequence[SessionId], now: float) -> list[SessionId]:
-        """The peers that an address is told on to: the same ones all day, whoever tells it, and nobody else can work out which.
+        """The peers that an address is told on to.
+
+        The same ones all day, whoever tells it, and nobody else can work out which.
 
         Each address has its own midnight, so that not all of them change at once.
         """

@@ -1,7 +1,7 @@
 """The handshake of a Bitcoin session: version, what is agreed on before verack, verack.
 
-Its two states are tables of the frame loop. Who dialled speaks first. Whatever else arrives in these states passes unread,
-and so does a second version or verack: the state that waited for it is over.
+Its two states are tables of the frame loop. Who dialled speaks first. Whatever else arrives in these states passes
+unread, and so does a second version or verack: the state that waited for it is over.
 """
 
 from __future__ import annotations
@@ -50,9 +50,15 @@ def on_version(peer: Conversation, payload: bytes) -> None:
     peer.limited = not message.services & NODE_NETWORK
     peer.serves_blocks = bool(message.services & (NODE_NETWORK | NODE_NETWORK_LIMITED))
     info = HandshakeInfo(
-        session.address, session.inbound, message.version, service_names(message.services), protocol.interned(message.agent),
-        session.info.peer_id, session.info.certificate, {"height": message.start_height, "relay": message.relay},
-    )  # fmt: skip
+        session.address,
+        session.inbound,
+        message.version,
+        service_names(message.services),
+        protocol.interned(message.agent),
+        session.info.peer_id,
+        session.info.certificate,
+        {"height": message.start_height, "relay": message.relay},
+    )
     if message.version < OLDEST:
         session.close("obsolete-version", f"speaks {message.version}; {OLDEST} is the oldest we know")
         return

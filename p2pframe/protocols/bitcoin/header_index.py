@@ -1,7 +1,8 @@
 """HeaderIndex: the tree of stored headers, its chain with the most work, and the blob that it is rebuilt from.
 
-Memory (measured with 950,000 headers: about 280 bytes a header): the raw headers in one bytearray, arrays of numbers, one dict
-from hash to position. A position is the order of arrival, 0 for the genesis header; a parent's is always lower.
+Memory (measured with 950,000 headers: about 280 bytes a header): the raw headers in one bytearray, arrays of numbers,
+one dict from hash to position. A position is the order of arrival, 0 for the genesis header; a parent's is always
+lower.
 
 On disk a header is its 80 bytes, in order of arrival, without the genesis header: see `header_loader`.
 """
@@ -35,7 +36,7 @@ _TIME_AT = 68
 _LOW = (1 << 64) - 1
 _LOCATOR_DENSE = 10
 RECENT_BLOCKS = 144
-"""Blocks of work that a new chain may be behind our tip before its headers are worth storing (Core's anti-DoS threshold)."""
+"""Blocks of work that a new chain may be behind our tip with its headers still worth storing (as in Bitcoin Core)."""
 
 
 class DoesNotConnect(HeaderError):
@@ -73,8 +74,11 @@ class Reorganisation(NamedTuple):
 
 
 class AddResult(NamedTuple):
-    """What became of headers: how many are new and how many were known; the bytes to append to the blob (the new ones);
-    the last one's hash; how the best chain changed (None where it didn't)."""
+    """What became of headers.
+
+    How many are new and how many were known; the bytes to append to the blob (the new ones); the last one's hash; how
+    the best chain changed (None where it didn't).
+    """
 
     new: int
     known: int
@@ -86,9 +90,9 @@ class AddResult(NamedTuple):
 class HeaderIndex:
     """The stored headers of a chain.
 
-    `limit` bounds how many there can be, `side_limit` how many of them off the best chain: near the tip of a chain of little
-    difficulty (regtest, signet) headers cost their maker next to nothing. A branch that becomes the best chain is always
-    taken. `turned_away` counts headers that a limit or the minimum work refused.
+    `limit` bounds how many there can be, `side_limit` how many of them off the best chain: near the tip of a chain of
+    little difficulty (regtest, signet) headers cost their maker next to nothing. A branch that becomes the best chain
+    is always taken. `turned_away` counts headers that a limit or the minimum work refused.
     """
 
     def __init__(self, chain: Chain, limit: int = 5_000_000, side_limit: int = 100_000) -> None:
@@ -97,7 +101,10 @@ class HeaderIndex:
         self.side_limit = side_limit
         self.turned_away = 0
         self.invalid: set[bytes] = set()
-        """Hashes that were marked invalid (not their descendants): the caller keeps them and marks them again after a load."""
+        """Hashes that were marked invalid (not their descendants).
+
+        The caller keeps them and marks them again after a load.
+        """
         context = genesis_context(chain)
         self._raw = bytearray(chain.genesis_header)
         self._hashes: list[bytes] = [context.hash]
@@ -142,8 +149,10 @@ class HeaderIndex:
 
     @property
     def work_wanted(self) -> int:
-        """The least total work of a chain whose headers are taken without presync: the chain's minimum, and no more than
-        a day behind our tip."""
+        """The least total work of a chain whose headers are taken without presync.
+
+        The chain's minimum, and no more than a day behind our tip.
+        """
         block = work_of_bits(self._time_bits(self._tip)[1])
         return max(self.chain.minimum_chain_work, self.work - RECENT_BLOCKS * block)
 
@@ -205,7 +214,10 @@ class HeaderIndex:
         return [hashes[position] for position in self._active[max(first, 0) : max(first, 0) + count]]
 
     def ancestor(self, hash: bytes, height: int) -> bytes:
-        """The hash at `height` of the chain that ends in `hash`; raises ValueError where that is above it or below 0."""
+        """The hash at `height` of the chain that ends in `hash`.
+
+        Raises ValueError where that is above it or below 0.
+        """
         position = self._positions[hash]
         if not 0 <= height <= self._heights[position]:
             raise ValueError(f"height {height} is not on the chain to {hash_hex(hash)}")
@@ -276,12 +288,13 @@ class HeaderIndex:
     def add_headers(self, headers: bytes | Sequence[bytes], now: float, work_proven: bool = False) -> AddResult:
         """Judge headers by every rule, and hold those that are new: all of them or none.
 
-        `headers` are 80 bytes each, in order, each following the one before; `now` is unix time in seconds. Headers whose chain
-        has less than the chain's minimum work are refused, unless `work_proven` says that presync has seen the work to come.
-        Append `stored` of the result to the blob.
+        `headers` are 80 bytes each, in order, each following the one before; `now` is unix time in seconds. Headers
+        whose chain has less than the chain's minimum work are refused, unless `work_proven` says that presync has seen
+        the work to come. Append `stored` of the result to the blob.
 
-        Raises `DoesNotConnect` (ask for the gap), `NotContinuous` and `BadProofOfWork` (the session closes), `RuleBroken`,
-        `InvalidAncestor`, `TimeTooNew`, `TooLittleWork`, `IndexFull`; ValueError for bytes that are not headers.
+        Raises `DoesNotConnect` (ask for the gap), `NotContinuous` and `BadProofOfWork` (the session closes),
+        `RuleBroken`, `InvalidAncestor`, `TimeTooNew`, `TooLittleWork`, `IndexFull`; ValueError for bytes that are not
+        headers.
         """
         raw = headers if isinstance(headers, bytes) else b"".join(headers)
         if not raw:
@@ -306,7 +319,10 @@ class HeaderIndex:
             raise run.error
         if not work_proven and run.context.work < self.chain.minimum_chain_work:
             self.turned_away += count
-            detail = f"{run.context.work:#x} at height {run.context.height}, and the chain has {self.chain.minimum_chain_work:#x}"
+            detail = (
+                f"{run.context.work:#x} at height {run.context.height}, and the chain has "
+                f"{self.chain.minimum_chain_work:#x}"
+            )
             raise TooLittleWork(known, "too-little-work", detail)
         if run.context.work <= self.work and len(self) - len(self._active) + count > self.side_limit:
             self.turned_away += count
@@ -404,8 +420,10 @@ class HeaderIndex:
         return bytes(self._raw[first * HEADER_SIZE :])
 
     def load_run(self, raw: bytes) -> int:
-        """Hold the good stored headers at the start that follow one another; how many there were. For the loader: what is in
-        our blob was judged by the clock when it came, and had the work."""
+        """Hold the good stored headers at the start that follow one another; how many there were.
+
+        For the loader: what is in our blob was judged by the clock when it came, and had the work.
+        """
         parent = self._positions.get(raw[4:36])
         if parent is None:
             return 0

@@ -1,7 +1,7 @@
 """HeaderIntake: what a peer's headers messages lead to: held, asked for again in two passes, ignored, or an offence.
 
-One for each session, without I/O: it says which locator to ask with; sending, and not asking too often, is the caller's. The
-order is Bitcoin Core's (`ProcessHeadersMessage` in `src/net_processing.cpp`).
+One for each session, without I/O: it says which locator to ask with; sending, and not asking too often, is the
+caller's. The order is Bitcoin Core's (`ProcessHeadersMessage` in `src/net_processing.cpp`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from p2pframe.protocols.bitcoin.presync import HeadersPresync
 
 
 class IntakeStep(NamedTuple):
-    """What headers led to: what was held (None: nothing), the locator to send getheaders with (empty: ask nothing), and a
-    word for the log and counters where nothing was held (`does-not-connect`, `too-little-work`, `presync`, a presync's
-    failure)."""
+    """What headers led to.
+
+    What was held (None: nothing), the locator to send getheaders with (empty: ask nothing), and a word for the log and
+    counters where nothing was held (`does-not-connect`, `too-little-work`, `presync`, a presync's failure).
+    """
 
     added: AddResult | None = None
     ask: Sequence[bytes] = ()
@@ -39,8 +41,8 @@ class HeaderIntake:
     def receive(self, headers: bytes | Sequence[bytes], now: float) -> IntakeStep:
         """Headers (80 bytes each) of one message; `now` is unix time in seconds.
 
-        Raises `HeaderError`: where its `offence` is True the session closes (bad proof of work, not continuous, a broken rule);
-        where it is False (a time too far ahead, a full index) nothing was held, and nobody is to blame.
+        Raises `HeaderError`: where its `offence` is True the session closes (bad proof of work, not continuous, a
+        broken rule); where it is False (a time too far ahead, a full index) nothing was held, and nobody is to blame.
         """
         raw = headers if isinstance(headers, bytes) else b"".join(headers)
         full = len(raw) >= MAXIMUM_HEADERS * HEADER_SIZE

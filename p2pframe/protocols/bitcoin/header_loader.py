@@ -1,9 +1,9 @@
 """HeaderLoader: fills a header index from its blob, and tells a torn end from a damaged middle.
 
-The blob is 80 bytes a header, appended in order of arrival, without the genesis header. Everything else is computed, and each
-record must again pass every rule but the one about our clock, so damage shows: in proof of work, or in the next
-header's link. (On regtest, where half of all hashes are proof of work, a damaged last header may pass; the next message
-from any peer then makes a better chain beside it.)
+The blob is 80 bytes a header, appended in order of arrival, without the genesis header. Everything else is computed,
+and each record must again pass every rule but the one about our clock, so damage shows: in proof of work, or in the
+next header's link. (On regtest, where half of all hashes are proof of work, a damaged last header may pass; the next
+message from any peer then makes a better chain beside it.)
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ TIME_A_HEADER = 0.001
 class HeaderSync:
     """Of one network. `added` is called with the peer and what became of its headers, whenever any are new.
 
-    Every peer that serves blocks gets its turn: whoever is asked first may be behind, or hold back. `peer` is the one whose
-    turn it is, None where nobody's is.
+    Every peer that serves blocks gets its turn: whoever is asked first may be behind, or hold back. `peer` is the one
+    whose turn it is, None where nobody's is.
     """
 
     def __init__(
@@ -51,7 +51,9 @@ class HeaderSync:
         self.peer: Conversation | None = None
         self._since = 0.0
         self._extra = b""
-        self._dropped = context.metrics.counter("headers_dropped_total", "Headers messages without effect.", ("reason",))
+        self._dropped = context.metrics.counter(
+            "headers_dropped_total", "Headers messages without effect.", ("reason",)
+        )
         self._held = context.metrics.gauge("headers_held", "Headers in the index.")
 
     def start(self, blob: IBlob) -> None:
@@ -81,7 +83,10 @@ class HeaderSync:
             self._choose()
 
     def ask(self, peer: Conversation) -> None:
-        """Ask for what follows our best header's parent: so a peer at the same tip answers with one header, and we see it."""
+        """Ask for what follows our best header's parent.
+
+        So a peer at the same tip answers with one header, and we see it.
+        """
         index = self._index
         start = index.parent_of(index.tip) if index.height else index.tip
         peer.ask_headers(index.locator(start))
@@ -89,8 +94,8 @@ class HeaderSync:
     def heard_of(self, peer: Conversation, hash: bytes) -> None:
         """A peer announced a block whose header is not known.
 
-        During a long sync not everyone who says so is asked, or all would send us the whole chain: one more for each new block
-        (Core does so too), so that a new block gets us past a sync peer that holds back.
+        During a long sync not everyone who says so is asked, or all would send us the whole chain: one more for each
+        new block (Core does so too), so that a new block gets us past a sync peer that holds back.
         """
         peer.last_unknown = hash
         if self.peer is not None and self.peer is not peer and not self.recent:
@@ -177,7 +182,10 @@ class HeaderSync:
             self._waiting[peer] = None
 
     def _choose(self) -> None:
-        """Give one peer its turn: dialled ones first, as nobody chose those but us. All at once where our tip is recent."""
+        """Give one peer its turn: dialled ones first, as nobody chose those but us.
+
+        All at once where our tip is recent.
+        """
         self.peer = None
         recent = self.recent
         waiting = [peer for peer in self._waiting if not peer.session.closing]

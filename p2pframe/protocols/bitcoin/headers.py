@@ -1,8 +1,9 @@
 """The rules of block headers, as pure functions: proof of work, difficulty, time, version.
 
-Nothing here reads a clock or keeps anything: what a header is judged by is the chain, the context that its parent leaves
-(`HeaderContext`) and the time that the caller gives. Sources: Bitcoin Core's `src/pow.cpp` and `ContextualCheckBlockHeader`
-in `src/validation.cpp`; BIP34, BIP65 and BIP66 for versions, BIP94 for testnet4, BIP113 for the median time.
+Nothing here reads a clock or keeps anything: what a header is judged by is the chain, the context that its parent
+leaves (`HeaderContext`) and the time that the caller gives. Sources: Bitcoin Core's `src/pow.cpp` and
+`ContextualCheckBlockHeader` in `src/validation.cpp`; BIP34, BIP65 and BIP66 for versions, BIP94 for testnet4, BIP113
+for the median time.
 
 Not checked, because it isn't in a header: transactions, scripts, witness commitments, signet's signature (BIP325).
 """
@@ -27,7 +28,9 @@ _SPACE = 1 << 256
 
 
 class HeaderError(P2PFrameError):
-    """Headers were refused: which one (`index` in what was given, from 0), by which `rule` (a short stable word), and why.
+    """Headers were refused.
+
+    Which one (`index` in what was given, from 0), by which `rule` (a short stable word), and why.
 
     `offence` is False where an honest peer may send such headers (ours is behind, or our clock is wrong): ask again
     later or elsewhere, and punish nobody.
@@ -64,8 +67,8 @@ class HeaderContext(NamedTuple):
     """What a chain of headers leaves to the next one.
 
     `hash`, `height`, `time` and `bits` are those of the last header; `times` those of the last eleven, oldest first.
-    `period_time` and `period_bits` are of the first header of the last one's difficulty period. `ordinary_bits` is the last
-    difficulty of that period which is not the exceptional minimum. `work` is the whole chain's.
+    `period_time` and `period_bits` are of the first header of the last one's difficulty period. `ordinary_bits` is the
+    last difficulty of that period which is not the exceptional minimum. `work` is the whole chain's.
     """
 
     hash: bytes
@@ -80,8 +83,11 @@ class HeaderContext(NamedTuple):
 
 
 class HeaderRun(NamedTuple):
-    """The good headers at the start of what was given: their hashes, the total work up to each of them, the context after
-    them, and what is wrong with the first that is not good (None where all are)."""
+    """The good headers at the start of what was given.
+
+    Their hashes, the total work up to each of them, the context after them, and what is wrong with the first that is
+    not good (None where all are).
+    """
 
     hashes: list[bytes]
     works: list[int]
@@ -124,7 +130,9 @@ def meets_target(hash: bytes, bits: int, pow_limit: int) -> bool:
 
 
 def retarget(chain: Chain, first_time: int, last_time: int, base_bits: int) -> int:
-    """The next period's bits. `base_bits` is the last header's, or under BIP94 the first one's, of the period that ends.
+    """The next period's bits.
+
+    `base_bits` is the last header's, or under BIP94 the first one's, of the period that ends.
 
     The span counts 2015 intervals where it should count 2016: an old mistake that is a rule by now.
     """
@@ -147,7 +155,8 @@ def next_bits(chain: Chain, context: HeaderContext, time: int) -> int:
 
 
 def permitted_transition(chain: Chain, height: int, old_bits: int, new_bits: int) -> bool:
-    """Whether `new_bits` at `height` may follow `old_bits` at all, whatever the times were (for presync, which keeps none).
+    """Whether `new_bits` at `height` may follow `old_bits`, whatever the times were (for presync, which keeps
+    none).
 
     Chains with minimum difficulty blocks allow any.
     """
@@ -168,7 +177,10 @@ def median_time(times: tuple[int, ...]) -> int:
 
 
 def minimum_version(chain: Chain, height: int) -> int:
-    """The least version of a header at that height: versions 2, 3 and 4 became compulsory with BIP34, BIP66 and BIP65."""
+    """The least version of a header at that height.
+
+    Versions 2, 3 and 4 became compulsory with BIP34, BIP66 and BIP65.
+    """
     if height >= chain.bip65_height:
         return 4
     if height >= chain.bip66_height:
@@ -195,8 +207,8 @@ def genesis_context(chain: Chain) -> HeaderContext:
 def check_headers(chain: Chain, headers: bytes) -> list[bytes]:
     """The hashes of headers that follow one another, each with the proof of work that it claims.
 
-    What can be said without knowing what they follow. Raises `NotContinuous` or `BadProofOfWork`; ValueError where the length is
-    not a multiple of 80.
+    What can be said without knowing what they follow. Raises `NotContinuous` or `BadProofOfWork`; ValueError where the
+    length is not a multiple of 80.
     """
     view = _whole(headers)
     from_bytes, limit = int.from_bytes, chain.pow_limit
@@ -221,8 +233,8 @@ def claimed_work(headers: bytes) -> int:
 def validate_headers(chain: Chain, context: HeaderContext, headers: bytes, now: float | None) -> HeaderRun:
     """Headers (80 bytes each, one after another) judged by every rule; `now` in unix seconds.
 
-    Raises the `HeaderError` of the first that is wrong; the result's `error` is None. ValueError where the length is not a
-    multiple of 80.
+    Raises the `HeaderError` of the first that is wrong; the result's `error` is None. ValueError where the length is
+    not a multiple of 80.
     """
     run = run_headers(chain, context, headers, now)
     if run.error is not None:
@@ -231,11 +243,12 @@ def validate_headers(chain: Chain, context: HeaderContext, headers: bytes, now: 
 
 
 def run_headers(chain: Chain, context: HeaderContext, headers: bytes, now: float | None) -> HeaderRun:
-    """As `validate_headers`, but gives the good ones before the first mistake. `now` None: times may be ahead (for headers of
-    our own disk, judged when they came).
+    """As `validate_headers`, but gives the good ones before the first mistake.
 
-    The bulk path: no object a header but its hash. A sorted median is needed only where a time goes back: the median of a
-    window that ends in a valid header is never above that header's own time.
+    `now` None: times may be ahead (for headers of our own disk, judged when they came).
+
+    The bulk path: no object a header but its hash. A sorted median is needed only where a time goes back: the median of
+    a window that ends in a valid header is never above that header's own time.
     """
     view = _whole(headers)
     hashes: list[bytes] = []

@@ -46,7 +46,8 @@ def _body(payload: bytes, limit: int, size: int, what: str) -> memoryview:
 def decode_inventory(payload: bytes, what: str = "inv") -> dict[int, list[bytes]]:
     """The ids of an inv, getdata or notfound by their kind (`MSG_TX`, ...); in each kind in the order of the message.
 
-    TooMany over 50,000 entries. Kinds that this node does not know are among the keys, in the order of their first entry.
+    TooMany over 50,000 entries. Kinds that this node does not know are among the keys, in the order of their first
+    entry.
     """
     body = _body(payload, MAX_INVENTORY, _ENTRY_SIZE, what)
     if not body:

@@ -73,8 +73,10 @@ class JoinedChain:
         return self._move(end)
 
     def missing(self, hash: bytes) -> list[bytes] | None:
-        """The blocks to fetch, oldest first, before the chain could end in `hash`; None where it can't be better than ours,
-        or leaves it too far back."""
+        """The blocks to fetch, oldest first, before the chain could end in `hash`.
+
+        None where it can't be better than ours, or leaves it too far back.
+        """
         index = self._index
         if hash not in index or index.is_invalid(hash) or index.work_of(hash) <= self.work:
             return None

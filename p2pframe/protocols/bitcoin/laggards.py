@@ -1,7 +1,7 @@
 """Laggards: dialled peers whose chain stays behind ours give their slot to others.
 
-Whoever fills our outbound slots with nodes that are stuck, or on a chain of less work, keeps us from the better one when
-it comes (Bitcoin Core's chain sync timeout). Manual peers stay: a person chose them.
+Whoever fills our outbound slots with nodes that are stuck, or on a chain of less work, keeps us from the better one
+when it comes (Bitcoin Core's chain sync timeout). Manual peers stay: a person chose them.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ class Laggards:
         self._tip = tip
         self._ask = ask
         self._watched: dict[Conversation, _Watch | None] = {}
-        self._given_up = metrics.counter("peers_behind_total", "Dialled peers closed because their chain stayed behind ours.")
+        self._given_up = metrics.counter(
+            "peers_behind_total", "Dialled peers closed because their chain stayed behind ours."
+        )
 
     def opened(self, peer: Conversation) -> None:
         """A session has opened."""

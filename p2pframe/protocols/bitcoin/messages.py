@@ -1,7 +1,7 @@
 """The small messages: the handshake, what is negotiated in it, ping, and the switches of an open session.
 
-A `decode_` function takes a payload and gives a value, or raises MalformedMessage; an `encode_` function gives a payload.
-Inventories, headers and locators are in inventory.py, gossiped addresses in addresses.py, `tx` and `block` in
+A `decode_` function takes a payload and gives a value, or raises MalformedMessage; an `encode_` function gives a
+payload. Inventories, headers and locators are in inventory.py, gossiped addresses in addresses.py, `tx` and `block` in
 transaction.py and block.py.
 """
 
@@ -27,9 +27,9 @@ LONGEST = {
     "mempool": 64, "reject": 1024, "sendaddrv2": 64, "sendcmpct": 64, "sendheaders": 64, "sendtxrcncl": 64,
     "tx": MAX_STANDARD_WEIGHT, "wtxidrelay": 64,
 }  # fmt: skip
-"""The longest payloads, in bytes, that are of use: of the small types with room for versions to come, of transactions what
-is relayed (a weight is never less than the size). Whatever is in a longer one, it is dropped, so that a peer can't make
-us hold 4 MB of a ping. Lists are left out: their too many entries must be seen."""
+"""The longest payloads, in bytes, that are of use: of the small types with room for versions to come, of transactions
+what is relayed (a weight is never less than the size). Whatever is in a longer one, it is dropped, so that a peer can't
+make us hold 4 MB of a ping. Lists are left out: their too many entries must be seen."""
 
 MAX_USER_AGENT = 256
 FEATURE_ID_LENGTH = (4, 80)

@@ -1,9 +1,9 @@
 """TransactionPool: the unconfirmed transactions that are held and passed on, and the rules that they must keep.
 
-Checked is what needs no other transaction: encoding, amounts, inputs spent twice, and what relaying nodes take as standard
-(version, weight, size, signature scripts). There is no set of unspent outputs here, so nobody knows whether the spent outputs
-exist, what a transaction pays, or whether its scripts succeed: fees are unknown, parents are not waited for, and of two
-transactions that spend the same output the first one seen stays.
+Checked is what needs no other transaction: encoding, amounts, inputs spent twice, and what relaying nodes take as
+standard (version, weight, size, signature scripts). There is no set of unspent outputs here, so nobody knows whether
+the spent outputs exist, what a transaction pays, or whether its scripts succeed: fees are unknown, parents are not
+waited for, and of two transactions that spend the same output the first one seen stays.
 """
 
 from __future__ import annotations
@@ -55,7 +55,10 @@ class PoolOptions(Protocol):
 
 
 class _Held(NamedTuple):
-    """A held transaction: when it came (by the reactor's clock), the outputs that it spends, the memory that it takes."""
+    """A held transaction.
+
+    When it came (by the reactor's clock), the outputs that it spends, the memory that it takes.
+    """
 
     item: Item
     transaction: Transaction
@@ -68,8 +71,8 @@ class _Held(NamedTuple):
 class TransactionPool:
     """The pool of one network: store and validator of the topic `tx`, whose items have the wtxid as id.
 
-    `options` may be replaced by newer ones. `evicted` is told the ids of what made room for others, so that they are not
-    announced any more; what `mined`, `unmined` and `expire` remove, they return.
+    `options` may be replaced by newer ones. `evicted` is told the ids of what made room for others, so that they are
+    not announced any more; what `mined`, `unmined` and `expire` remove, they return.
     """
 
     topics: Sequence[Topic] = (TX,)
@@ -121,7 +124,10 @@ class TransactionPool:
         return succeed(self.find(id))
 
     def put(self, item: Item) -> Deferred[bool]:
-        """See `IItemStore.put`. Over `pool_size` the oldest make room: as long as fees are unknown nothing else ranks them."""
+        """See `IItemStore.put`.
+
+        Over `pool_size` the oldest make room: as long as fees are unknown nothing else ranks them.
+        """
         return succeed(self._put(item))
 
     # --- as a validator ---
@@ -129,8 +135,9 @@ class TransactionPool:
     def validate(self, item: Item) -> Validation:
         """See `IValidator.validate`.
 
-        What can't be valid for anyone ends the session and has its sender discouraged: honest nodes check the same before they
-        relay. What is only not standard is turned away, and is noted. A conflict is nobody's fault: the others saw that one first.
+        What can't be valid for anyone ends the session and has its sender discouraged: honest nodes check the same
+        before they relay. What is only not standard is turned away, and is noted. A conflict is nobody's fault: the
+        others saw that one first.
         """
         transaction = item.body
         if not isinstance(transaction, Transaction):
@@ -171,7 +178,10 @@ class TransactionPool:
     # --- the chain and the clock ---
 
     def mined(self, block: Block) -> list[ItemId]:
-        """A block came to stand on the best chain: what it holds and what it makes impossible goes. Returns the ids of both."""
+        """A block came to stand on the best chain: what it holds and what it makes impossible goes.
+
+        Returns the ids of both.
+        """
         removed: list[ItemId] = []
         confirmed = self._confirmed
         for index, txid in enumerate(block.txids):
@@ -192,8 +202,10 @@ class TransactionPool:
         return removed
 
     def unmined(self, block: Block) -> list[ItemId]:
-        """A block no longer stands on the best chain: what it held comes back, as far as it keeps the pool's rules. Returns the ids
-        of what had to make room."""
+        """A block no longer stands on the best chain: what it held comes back, as far as it keeps the pool's rules.
+
+        Returns the ids of what had to make room.
+        """
         before = dict.fromkeys(self._held)
         for id in (*block.txids, *block.wtxids):
             self._confirmed.pop(id, None)
@@ -229,7 +241,9 @@ class TransactionPool:
                 held = stack[-1]
                 txid = held.transaction.txid
                 parents = [self._by_txid[spend[:32]] for spend in held.spends if spend[:32] in self._by_txid]
-                waiting = [p for p in parents if p.transaction.txid not in chosen and p.transaction.txid not in left_out]
+                waiting = [
+                    p for p in parents if p.transaction.txid not in chosen and p.transaction.txid not in left_out
+                ]
                 if waiting and txid not in chosen:
                     stack.append(waiting[0])
                     continue
@@ -318,7 +332,10 @@ class TransactionPool:
 
 
 def outpoints(raw: bytes, at: int) -> list[bytes]:
-    """The outputs that the (well-formed) transaction at `at` of `raw` spends: 36 bytes each, as they stand in the encoding."""
+    """The outputs that the (well-formed) transaction at `at` of `raw` spends.
+
+    36 bytes each, as they stand in the encoding.
+    """
     at += 4
     if raw[at] == 0:
         at += 2  # BIP144's marker and flag
@@ -332,8 +349,8 @@ def outpoints(raw: bytes, at: int) -> list[bytes]:
 
 
 def not_standard(transaction: Transaction) -> str:
-    """Bitcoin Core's word (src/policy/policy.cpp, IsStandardTx) for why relaying nodes do not take a transaction; empty where they
-    do. Output scripts and amounts are not looked at."""
+    """Bitcoin Core's word (src/policy/policy.cpp, IsStandardTx) for why relaying nodes do not take a transaction; empty
+    where they do. Output scripts and amounts are not looked at."""
     if transaction.version not in STANDARD_VERSIONS:
         return "version"
     if transaction.weight > MAX_STANDARD_WEIGHT:
@@ -349,7 +366,10 @@ def not_standard(transaction: Transaction) -> str:
 
 
 def only_pushes(script: bytes) -> bool:
-    """Whether a script only pushes data: anything else in a signature script would let others change it without breaking it."""
+    """Whether a script only pushes data.
+
+    Anything else in a signature script would let others change it without breaking it.
+    """
     at, end = 0, len(script)
     while at < end:
         code = script[at]

@@ -1,7 +1,9 @@
-"""Keeps the transaction pool in step with the chain: what was mined leaves it, what a reorganisation unmined may come back.
+"""Keeps the transaction pool in step with the chain.
 
-Blocks are taken in the order of the chain. While their bodies are at hand that happens at once, so that nobody is given a
-template with transactions that are mined already; else they are read from the store, one after another.
+What was mined leaves it, what a reorganisation unmined may come back.
+
+Blocks are taken in the order of the chain. While their bodies are at hand that happens at once, so that nobody is given
+a template with transactions that are mined already; else they are read from the store, one after another.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ class PoolFollower:
         self._running: Deferred[None] | None = None
         self._unread = context.metrics.counter("pool_unread_blocks_total", "Blocks that the pool could not follow.")
 
-    def changed(self, disconnected: Sequence[bytes], connected: Sequence[bytes], at_hand: Callable[[bytes], Block | None]) -> None:
+    def changed(
+        self, disconnected: Sequence[bytes], connected: Sequence[bytes], at_hand: Callable[[bytes], Block | None]
+    ) -> None:
         """The chain has lost and gained blocks (hashes; those lost newest first, those gained oldest first)."""
         steps = [(hash, False) for hash in disconnected[:MOST]] + [(hash, True) for hash in connected[-MOST:]]
         while steps and not self._waiting:

@@ -1,14 +1,14 @@
 """Headers presync: a chain is fetched twice before any of it is stored, unless its work is known to suffice.
 
-The attack: on a fresh node, headers of the least difficulty cost nothing to make, and storing them costs memory for good. So
-(as in Bitcoin Core's `src/headerssync.h`, since there is no BIP) a first pass keeps one salted bit for each
-`commitment_period` headers and adds up the work. Once that suffices, a second pass fetches the same headers
-again and checks them against the bits; a header is released only with a buffer full of checked ones on top of it. A peer
-that shows the real chain first and another one the second time would have to guess about 24 bits.
+The attack: on a fresh node, headers of the least difficulty cost nothing to make, and storing them costs memory for
+good. So (as in Bitcoin Core's `src/headerssync.h`, since there is no BIP) a first pass keeps one salted bit for each
+`commitment_period` headers and adds up the work. Once that suffices, a second pass fetches the same headers again and
+checks them against the bits; a header is released only with a buffer full of checked ones on top of it. A peer that
+shows the real chain first and another one the second time would have to guess about 24 bits.
 
-Memory for one peer, on mainnet: at most 0.75 MB of buffer (15,218 headers of 48 bytes) and one bit for each 641 headers that
-could exist by the clock (six a second, the most that the median time allows): 0.7 MB for a chain from 2009 to 2026,
-of 0.5 GB of headers that the peer had to mine and send.
+Memory for one peer, on mainnet: at most 0.75 MB of buffer (15,218 headers of 48 bytes) and one bit for each 641 headers
+that could exist by the clock (six a second, the most that the median time allows): 0.7 MB for a chain from 2009 to
+2026, of 0.5 GB of headers that the peer had to mine and send.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class Phase(Enum):
 class PresyncStep(NamedTuple):
     """What a message of headers led to.
 
-    `released` are headers (80 bytes each) whose chain has the work: hold them. `more`: ask for headers after `locator()`.
-    `failure` says in a word why this presync ended without result ("" while it has not): no offence, the peer is only of no
-    use. Without `more` the presync is over.
+    `released` are headers (80 bytes each) whose chain has the work: hold them. `more`: ask for headers after
+    `locator()`. `failure` says in a word why this presync ended without result ("" while it has not): no offence, the
+    peer is only of no use. Without `more` the presync is over.
     """
 
     released: bytes = b""
@@ -61,13 +61,14 @@ class PresyncStep(NamedTuple):
 class HeadersPresync:
     """The two passes with one peer.
 
-    `start` is the context of the known header that the peer's chain goes on from, `start_locator` the index's locator for it, `now`
-    unix time in seconds. Salt and offset are secrets, so they are entropy's.
+    `start` is the context of the known header that the peer's chain goes on from, `start_locator` the index's locator
+    for it, `now` unix time in seconds. Salt and offset are secrets, so they are entropy's.
     """
 
     __slots__ = (
         "_buffer", "_buffer_previous", "_chain", "_checked", "_commitments", "_committed", "_height", "_last",
-        "_last_bits", "_maximum", "_minimum", "_offset", "_proven", "_salt", "_start", "_start_locator", "_work", "phase",
+        "_last_bits", "_maximum", "_minimum", "_offset", "_proven", "_salt", "_start", "_start_locator", "_work",
+        "phase",
     )  # fmt: skip
 
     def __init__(
@@ -123,7 +124,9 @@ class HeadersPresync:
         return [self._last, *self._start_locator]
 
     def feed(self, headers: bytes, full: bool) -> PresyncStep:
-        """The peer's next headers (80 bytes each); `full` where the message held as many as one can, so that more may follow.
+        """The peer's next headers (80 bytes each).
+
+        `full` where the message held as many as one can, so that more may follow.
 
         Raises `NotContinuous` or `BadProofOfWork` for what no honest peer sends; this presync is over then.
         """
@@ -185,8 +188,10 @@ class HeadersPresync:
         return PresyncStep(released, more=True)
 
     def _advance(self, bits: int) -> bool:
-        """One header on; False where its difficulty can't follow. Without that check, all the work could be claimed in a
-        few headers that a lucky attacker mines."""
+        """One header on; False where its difficulty can't follow.
+
+        Without that check, all the work could be claimed in a few headers that a lucky attacker mines.
+        """
         self._height += 1
         if not permitted_transition(self._chain, self._height, self._last_bits, bits):
             return False

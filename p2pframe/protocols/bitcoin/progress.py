@@ -50,7 +50,9 @@ class Progress:
                 "syncing: block {height} of {headers}", height=tip.height, headers=self._index.height, skipped=skipped
             )
         else:
-            self._context.log.info("new tip: block {height} {tip}", height=tip.height, tip=hash_hex(tip.hash), skipped=skipped)
+            self._context.log.info(
+                "new tip: block {height} {tip}", height=tip.height, tip=hash_hex(tip.hash), skipped=skipped
+            )
 
     def reorganised(self, off: int, tip: Tip, on: int) -> None:
         """Our chain has left a branch: `off` blocks were taken off, and `on` put on, up to `tip`."""

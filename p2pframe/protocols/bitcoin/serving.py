@@ -33,7 +33,10 @@ if TYPE_CHECKING:
     from p2pframe.protocols.bitcoin.conversation import Conversation
 
 LIMITED_DEPTH = 290
-"""Blocks behind the tip that a pruned node serves: BIP159's 288, and two for a race with the latest (as Bitcoin Core)."""
+"""Blocks behind the tip that a pruned node serves.
+
+BIP159's 288, and two for a race with the latest (as Bitcoin Core).
+"""
 _TOGETHER = 65_536
 """Bytes of transactions that are written at once."""
 
@@ -55,7 +58,10 @@ class Serving:
         """The last hash of a full answer to getblocks: giving that block is followed by our tip, so that it asks on."""
 
     def asked(self, entries: list[tuple[int, bytes]]) -> None:
-        """A getdata message. What is over `getdata_queue` is dropped and counted: nobody honest asks so much at once."""
+        """A getdata message.
+
+        What is over `getdata_queue` is dropped and counted: nobody honest asks so much at once.
+        """
         protocol = self._peer.protocol
         room = max(0, protocol.config.getdata_queue - len(self._queue))
         if len(entries) > room:
@@ -94,7 +100,11 @@ class Serving:
     def _give_transaction(self, kind: int, id: ItemId) -> None:
         peer = self._peer
         item = peer.protocol.pool.find(id) if peer.protocol.serves else None
-        if item is None or not isinstance(item.body, Transaction) or not peer.protocol.items.may_serve(peer.session, TX, item.id):
+        if (
+            item is None
+            or not isinstance(item.body, Transaction)
+            or not peer.protocol.items.may_serve(peer.session, TX, item.id)
+        ):
             self._missing.append((kind, id))
             return
         raw = item.body.stripped() if kind == MSG_TX else item.body.raw
@@ -105,8 +115,10 @@ class Serving:
             self._write_out()
 
     def _write_out(self) -> None:
-        """Past the replies that the frame loop collects: those are written when the read is over, and meanwhile nobody
-        would see that the peer does not take them."""
+        """Past the replies that the frame loop collects.
+
+        Those are written when the read is over, and meanwhile nobody would see that the peer does not take them.
+        """
         if self._out:
             self._peer.session.write(b"".join(self._out))
             self._out.clear()

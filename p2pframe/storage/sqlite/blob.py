@@ -1,7 +1,8 @@
 """A blob: a plain file, and the end of it that is not on disk yet.
 
-The first `stable` bytes of the file are what the blob holds there; behind them stands `tail`, in memory, until the group
-that carries it is on disk. `generation` counts cuts: a group settled after a later cut says nothing about the blob.
+The first `stable` bytes of the file are what the blob holds there; behind them stands `tail`, in memory, until the
+group that carries it is on disk. `generation` counts cuts: a group settled after a later cut says nothing about the
+blob.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The SQL: one database of ordered keys, its schema, its checks. Everything here runs on a worker thread.
 
-Schema 1 wrote the network and the owner beside every key. Schema 2 gives each namespace a number: a third less on disk for
-short keys. `PRAGMA user_version` holds the number; an earlier schema is brought up in one transaction, a newer one is
-refused.
+Schema 1 wrote the network and the owner beside every key. Schema 2 gives each namespace a number: a third less on disk
+for short keys. `PRAGMA user_version` holds the number; an earlier schema is brought up in one transaction, a newer one
+is refused.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from p2pframe.storage.sqlite.disk import Disk, explained
 SCHEMA = 2
 
 _CREATE = (
-    "CREATE TABLE namespaces (id INTEGER PRIMARY KEY, network TEXT NOT NULL, owner TEXT NOT NULL, UNIQUE (network, owner))",
+    "CREATE TABLE namespaces (id INTEGER PRIMARY KEY, network TEXT NOT NULL, owner TEXT NOT NULL, UNIQUE (network, "
+    "owner))",
     "CREATE TABLE entries (namespace INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL,"
     " PRIMARY KEY (namespace, key)) WITHOUT ROWID",
 )
@@ -59,7 +60,8 @@ class Database:
     def open(cls, disk: Disk, path: Path, check: bool) -> Database:
         """Open, check (`check` after an unclean stop), migrate.
 
-        Raises `StorageCorrupt`, `StorageError`, and `StartError` for what a newer version, or another program, has written.
+        Raises `StorageCorrupt`, `StorageError`, and `StartError` for what a newer version, or another program, has
+        written.
         """
         with explained("opening", path):
             connection = disk.connect(path)
@@ -77,7 +79,8 @@ class Database:
         (version,) = execute("PRAGMA user_version").fetchone()
         if version > SCHEMA:
             raise StartError(
-                f"{self.path} has schema {version}, this version of p2pframe knows up to {SCHEMA}: run the version that wrote "
+                f"{self.path} has schema {version}, this version of p2pframe knows up to {SCHEMA}: run the version "
+                "that wrote "
                 "it, or a newer one, or choose another node.data_dir"
             )
         # Readers of a copy (a backup under way) never block the writer in WAL; FULL syncs the log at every commit.

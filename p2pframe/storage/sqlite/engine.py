@@ -38,13 +38,19 @@ LOOK_INTERVAL = 10.0
 class SqliteConfig(PluginConfig):
     """Options of `sqlite`."""
 
-    write_behind: Duration = live(1.0, gt=0, le=5, description="How long a write that nobody waits for may wait for others.")
+    write_behind: Duration = live(
+        1.0, gt=0, le=5, description="How long a write that nobody waits for may wait for others."
+    )
     pending_bytes: Size = live(
-        32_000_000, ge=65536, description="Waiting bytes, in each of the two databases, beyond which writers are held up."
+        32_000_000,
+        ge=65536,
+        description="Waiting bytes, in each of the two databases, beyond which writers are held up.",
     )
     reads: int = live(10_000, ge=1, description="Reads that may wait for the disk.")
     free_space: Size = live(200_000_000, description="Stop growing when the disk has less than this free.")
-    corrupt_copies: int = Field(1, ge=0, le=100, description="Corrupt data set aside is kept this many times, the latest.")
+    corrupt_copies: int = Field(
+        1, ge=0, le=100, description="Corrupt data set aside is kept this many times, the latest."
+    )
 
 
 @plugin("sqlite", config=SqliteConfig)
@@ -52,7 +58,8 @@ class SqliteConfig(PluginConfig):
 class SqliteStorage:
     """Embedded storage: SQLite for keys, files for blobs, written behind, durable when asked.
 
-    Every commit syncs, so what has been committed survives a power cut. `disk` may be replaced before the start, by a test.
+    Every commit syncs, so what has been committed survives a power cut. `disk` may be replaced before the start, by a
+    test.
     """
 
     def __init__(self, config: SqliteConfig, context: IContext) -> None:
@@ -72,7 +79,9 @@ class SqliteStorage:
         self._pending_gauge = metrics.gauge("storage_pending_bytes", "Bytes that wait to be written.")
         self._free_gauge = metrics.gauge("storage_free_bytes", "Bytes free on the disk of the storage.")
         self._commits = metrics.counter("storage_commits_total", "Groups of writes made durable.", ("store",))
-        self._seconds = metrics.counter("storage_commit_seconds_total", "Seconds from asking for a commit to its end.", ("store",))
+        self._seconds = metrics.counter(
+            "storage_commit_seconds_total", "Seconds from asking for a commit to its end.", ("store",)
+        )
         self._refused = metrics.counter(
             "storage_refused_total", "Writes that the storage engine refused, by what they were.", ("what",)
         )
@@ -102,13 +111,16 @@ class SqliteStorage:
         for copy in notes:
             self._set_aside.add()
             self.context.log.error(
-                "the database was corrupt: set aside as {copy} and begun anew; delete that when nobody wants to look at it",
+                "the database was corrupt: set aside as {copy} and begun anew; delete that when nobody wants to look "
+                "at it",
                 copy=str(copy),
             )
         for store in self._stores:
             if store.opened().upgraded_from is not None:
                 self.context.log.info(
-                    "upgraded {folder} from schema {schema}", folder=str(store.folder), schema=store.opened().upgraded_from
+                    "upgraded {folder} from schema {schema}",
+                    folder=str(store.folder),
+                    schema=store.opened().upgraded_from,
                 )
         self._state = "running"
         self._looked(self._free)
@@ -211,7 +223,9 @@ class SqliteStorage:
             self._damaged = True
         if first:
             self.context.log.error(
-                "{folder} takes no writes, trying again until it does: {error}", folder=str(store.folder), error=str(error)
+                "{folder} takes no writes, trying again until it does: {error}",
+                folder=str(store.folder),
+                error=str(error),
             )
 
     def changed(self) -> None:
@@ -223,7 +237,9 @@ class SqliteStorage:
     def _look(self) -> None:
         self._looker = None
         folder = self._stores[0].folder
-        self.worker.read(lambda: self.disk.free(folder), self.config.reads).addCallbacks(self._looked, self._look_failed)
+        self.worker.read(lambda: self.disk.free(folder), self.config.reads).addCallbacks(
+            self._looked, self._look_failed
+        )
 
     def _look_failed(self, failure: Failure) -> None:
         self._errors.add(1, failure.type.__name__ if failure.type is not None else "unknown")
@@ -232,7 +248,9 @@ class SqliteStorage:
     def _looked(self, free: int) -> None:
         if self._state == "running":
             self._noted(free)
-            self._looker = self.context.reactor.callLater(LOOK_INTERVAL / 10 if self._low else LOOK_INTERVAL, self._look)
+            self._looker = self.context.reactor.callLater(
+                LOOK_INTERVAL / 10 if self._low else LOOK_INTERVAL, self._look
+            )
 
     def _noted(self, free: int) -> None:
         self._free = free
@@ -242,7 +260,8 @@ class SqliteStorage:
             self._low = low
             if low:
                 self.context.log.warn(
-                    "{folder}: {free} bytes free, fewer than storage.free_space ({floor}): nothing grows until there are more",
+                    "{folder}: {free} bytes free, fewer than storage.free_space ({floor}): nothing grows until there "
+                    "are more",
                     folder=str(self._stores[0].folder), free=free, floor=self.config.free_space,
                 )  # fmt: skip
             else:
@@ -280,7 +299,8 @@ class SqliteStorage:
     def _put_aside(self, folder: Path, store: Store, error: StorageCorrupt) -> Path:
         if store.label == "kept":
             raise StartError(
-                f"{error}. {store.folder} holds what can't be fetched again (bans, audit, applications' data), so the node does "
+                f"{error}. {store.folder} holds what can't be fetched again (bans, audit, applications' data), so the "
+                "node does "
                 "not begin it anew by itself: put that folder back from a backup, or move it away to start without"
             ) from error
         with explained("setting aside", store.folder):

@@ -1,8 +1,9 @@
 """What becomes durable together: batches, appended bytes, and then cuts and deletes of blobs.
 
-Within a group the order on disk is: bytes appended to blobs, synced; the batches, in one transaction; cuts and deletes. So
-an index row never points at bytes that are not there, whichever moment the power goes. What is written after a cut or a
-delete goes to the next group. Doing a group twice leaves what doing it once does: a failed one is simply tried again.
+Within a group the order on disk is: bytes appended to blobs, synced; the batches, in one transaction; cuts and deletes.
+So an index row never points at bytes that are not there, whichever moment the power goes. What is written after a cut
+or a delete goes to the next group. Doing a group twice leaves what doing it once does: a failed one is simply tried
+again.
 """
 
 from __future__ import annotations

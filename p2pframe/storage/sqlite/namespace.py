@@ -91,7 +91,9 @@ class SqliteNamespace:
     ) -> Deferred[None]:
         """One atomic batch; where a key is both put and deleted, the put counts."""
         try:
-            return self._store.write(self._name, [(bytes(k), bytes(v)) for k, v in puts], list(map(bytes, deletes)), durable)
+            return self._store.write(
+                self._name, [(bytes(k), bytes(v)) for k, v in puts], list(map(bytes, deletes)), durable
+            )
         except StorageError:
             return fail()
 

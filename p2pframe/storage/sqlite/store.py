@@ -1,8 +1,8 @@
 """One folder of the engine: a database, its blobs, and the groups of writes that wait for them.
 
-Reads look at the waiting groups first, newest first, then ask the database. One group is committed at a time. When a commit
-fails, those who waited for it are told, their batches are taken out again, and the rest is tried again until it succeeds;
-meanwhile nothing that grows is let in.
+Reads look at the waiting groups first, newest first, then ask the database. One group is committed at a time. When a
+commit fails, those who waited for it are told, their batches are taken out again, and the rest is tried again until it
+succeeds; meanwhile nothing that grows is let in.
 """
 
 from __future__ import annotations
@@ -111,7 +111,9 @@ class Store:
 
     def write(self, name: Name, puts: list[tuple[bytes, bytes]], deletes: list[bytes], durable: bool) -> Deferred[None]:
         """A batch; raises `StorageError` where it is refused."""
-        size = sum(len(key) + len(value) for key, value in puts) + sum(map(len, deletes)) + 64 * (len(puts) + len(deletes))
+        size = (
+            sum(len(key) + len(value) for key, value in puts) + sum(map(len, deletes)) + 64 * (len(puts) + len(deletes))
+        )
         self.host.check()
         self.admit("batch", size if puts else 0, f"{name[0] or 'node'}/{name[1]}")
         done: Deferred[None] = Deferred()
@@ -173,12 +175,14 @@ class Store:
             error = type(self.trouble)(f"{what} in {where} refused until the disk takes writes again: {self.trouble}")
         elif size and self.host.spare() < size:
             error = StorageFull(
-                f"{what} in {where} refused: the disk of {self.folder} has less free than storage.free_space leaves alone: free "
+                f"{what} in {where} refused: the disk of {self.folder} has less free than storage.free_space leaves "
+                "alone: free "
                 "some space, or lower storage.free_space"
             )
         elif self.pending > (2 if size else 3) * self.host.pending_bytes:
             error = StorageFull(
-                f"{what} in {where} refused: {self.pending} bytes wait to be written, more than twice storage.pending_bytes: "
+                f"{what} in {where} refused: {self.pending} bytes wait to be written, more than twice "
+                "storage.pending_bytes: "
                 "wait for the Deferreds of earlier writes, or raise it"
             )
         else:

@@ -48,7 +48,9 @@ class Worker:
     def read(self, run: Callable[[], T], limit: int) -> Deferred[T]:
         """A short job; fails with `StorageError` where `limit` are waiting already."""
         if len(self._queue) >= limit:
-            return fail(StorageError(f"{limit} reads wait for the disk already (storage.reads): wait for their answers"))
+            return fail(
+                StorageError(f"{limit} reads wait for the disk already (storage.reads): wait for their answers")
+            )
         return self._add(_Job(run, False))
 
     def _add(self, job: _Job) -> Deferred[Any]:

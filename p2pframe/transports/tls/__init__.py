@@ -9,13 +9,13 @@
 What the bytes of the two connections need for that:
 
 - the check runs twice: in OpenSSL's callback, so that a stranger gets an alert and never our certificate, and once more
-  on the finished handshake, where a resumed session (which calls nobody back) can't pass by it. Sessions are neither kept nor
-  resumed, and there is no early data;
+  on the finished handshake, where a resumed session (which calls nobody back) can't pass by it. Sessions are neither
+  kept nor resumed, and there is no early data;
 - `_Gate` stands between TLS and core's protocol: until the check has passed and core was told, no byte goes either way.
 
-Names are matched as RFC 6125 says, by service-identity. Peer ids are RFC 7469's pins: SHA-256 over SubjectPublicKeyInfo,
-so that a certificate may be renewed on the same key. OpenSSL makes its own chance: what it sends is outside of a
-simulation's trace guarantee. The identity key is drawn from the context, so ids do repeat there.
+Names are matched as RFC 6125 says, by service-identity. Peer ids are RFC 7469's pins: SHA-256 over
+SubjectPublicKeyInfo, so that a certificate may be renewed on the same key. OpenSSL makes its own chance: what it sends
+is outside of a simulation's trace guarantee. The identity key is drawn from the context, so ids do repeat there.
 """
 
 from __future__ import annotations

@@ -64,7 +64,9 @@ Pin = Annotated[
 class TlsPeer(PluginConfig):
     """Who must answer at an address."""
 
-    name: CertifiedName | None = Field(None, description="DNS name or IP address that its certificate must be made out to.")
+    name: CertifiedName | None = Field(
+        None, description="DNS name or IP address that its certificate must be made out to."
+    )
     pins: tuple[Pin, ...] = Field((), max_length=8, description="Its peer id, or two of them while it changes keys.")
 
     @model_validator(mode="after")
@@ -78,27 +80,47 @@ class TlsConfig(PluginConfig):
     """Options of the `tls` transport."""
 
     listen: tuple[ListenAddress, ...] = Field((), description="Addresses to listen on; none: this network only dials.")
-    bind: SourceAddress | None = Field(None, description="Dial from this address of the machine; unset: the system chooses.")
-    backlog: int = Field(50, ge=1, le=65535, description="Connections that the system may hold before they are accepted.")
+    bind: SourceAddress | None = Field(
+        None, description="Dial from this address of the machine; unset: the system chooses."
+    )
+    backlog: int = Field(
+        50, ge=1, le=65535, description="Connections that the system may hold before they are accepted."
+    )
     nodelay: bool = Field(True, description="Send small messages at once (TCP_NODELAY).")
-    keepalive: bool = Field(False, description="Let the system probe idle connections (SO_KEEPALIVE); sessions do so themselves.")
-    certificate: Path | None = Field(None, description="Our certificate (PEM, with its chain); unset: a self-signed one is made.")
-    private_key: Path | None = Field(None, description="The certificate's key (PEM, mode 0600); goes with `certificate`.")
+    keepalive: bool = Field(
+        False, description="Let the system probe idle connections (SO_KEEPALIVE); sessions do so themselves."
+    )
+    certificate: Path | None = Field(
+        None, description="Our certificate (PEM, with its chain); unset: a self-signed one is made."
+    )
+    private_key: Path | None = Field(
+        None, description="The certificate's key (PEM, mode 0600); goes with `certificate`."
+    )
     names: tuple[CertifiedName, ...] = Field(
         (), max_length=100, description="DNS names and IP addresses to make the self-signed certificate out to."
     )
-    authorities: Path | None = Field(None, description="CA certificates (PEM); when set, every peer's chain must lead to one.")
-    check_names: bool = Field(True, description="With `authorities`: a peer dialled by name must have that name certified.")
-    allowed: tuple[Pin, ...] = live((), max_length=10_000, description="Only these peer ids, either way; none: everyone.")
+    authorities: Path | None = Field(
+        None, description="CA certificates (PEM); when set, every peer's chain must lead to one."
+    )
+    check_names: bool = Field(
+        True, description="With `authorities`: a peer dialled by name must have that name certified."
+    )
+    allowed: tuple[Pin, ...] = live(
+        (), max_length=10_000, description="Only these peer ids, either way; none: everyone."
+    )
     peers: Annotated[dict[str, TlsPeer], AfterValidator(_parse_peers)] = live(
         {}, max_length=10_000, description="By host:port, or host for any port: who must answer there."
     )
-    handshake_buffer: Size = Field(65_536, ge=16_384, description="Bytes taken from a peer before its handshake is done.")
+    handshake_buffer: Size = Field(
+        65_536, ge=16_384, description="Bytes taken from a peer before its handshake is done."
+    )
 
     @model_validator(mode="after")
     def _pairs(self) -> TlsConfig:
         if (self.certificate is None) != (self.private_key is None):
             raise PydanticCustomError("tls_files", "certificate and private_key go together: name both or neither")
         if self.certificate is not None and self.names:
-            raise PydanticCustomError("tls_names", "names are for the self-signed certificate: leave them out beside certificate")
+            raise PydanticCustomError(
+                "tls_names", "names are for the self-signed certificate: leave them out beside certificate"
+            )
         return self

@@ -98,7 +98,9 @@ class Gate(ProtocolWrapper):
         try:
             if certificate is None:
                 raise HandshakeFailed("no-certificate: the peer has shown none")
-            peer_id = self._transport.check(certificate, self._expected, connection.get_peer_cert_chain(), complete=True)
+            peer_id = self._transport.check(
+                certificate, self._expected, connection.get_peer_cert_chain(), complete=True
+            )
         except HandshakeFailed as error:
             self.refuse(error)
             return
@@ -124,7 +126,11 @@ class Gate(ProtocolWrapper):
         if self._refusal is not None:
             return False
         if self._received > self._transport.config.handshake_buffer:
-            self.refuse(HandshakeFailed(f"oversized-handshake: over {self._transport.config.handshake_buffer} bytes and not done"))
+            self.refuse(
+                HandshakeFailed(
+                    f"oversized-handshake: over {self._transport.config.handshake_buffer} bytes and not done"
+                )
+            )
             return False
         self._received += length
         return True

@@ -35,7 +35,10 @@ class Identity(NamedTuple):
 
 
 def peer_id_of(certificate: x509.Certificate) -> PeerId:
-    """SHA-256 of the certificate's SubjectPublicKeyInfo (RFC 7469, section 2.4). Raises ValueError for an unknown kind of key."""
+    """SHA-256 of the certificate's SubjectPublicKeyInfo (RFC 7469, section 2.4).
+
+    Raises ValueError for an unknown kind of key.
+    """
     key = certificate.public_key()
     der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return PeerId(hashlib.sha256(der).digest())
@@ -55,22 +58,30 @@ def read_identity(certificate: Path, private_key: Path) -> Identity:
         chain = tuple(x509.load_pem_x509_certificates(certificate.read_bytes()))
         peer_id = peer_id_of(chain[0])
     except (OSError, ValueError) as error:
-        raise StartError(f"transport tls: certificate {certificate}: {error}: name a PEM file with our certificate") from None
+        raise StartError(
+            f"transport tls: certificate {certificate}: {error}: name a PEM file with our certificate"
+        ) from None
     key = _read_key(private_key)
     if key.public_key() != chain[0].public_key():
-        raise StartError(f"transport tls: the private_key {private_key} is not the key of the certificate {certificate}")
+        raise StartError(
+            f"transport tls: the private_key {private_key} is not the key of the certificate {certificate}"
+        )
     return Identity(chain, key, peer_id)
 
 
 def _read_key(path: Path) -> Any:
-    """The key that the config names: it may be a link, and a group's, as the programs that renew certificates leave it."""
+    """The key that the config names.
+
+    It may be a link, and a group's, as the programs that renew certificates leave it.
+    """
     try:
         if path.stat().st_mode & 0o007:
             raise StartError(f"transport tls: every user may read the key {path}: chmod 600 it")
         return serialization.load_pem_private_key(path.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:
         raise StartError(
-            f"transport tls: private_key {path}: {error}: name the PEM file with the certificate's key, without a passphrase"
+            f"transport tls: private_key {path}: {error}: name the PEM file with the certificate's key, without a "
+            "passphrase"
         ) from None
 
 
@@ -85,8 +96,11 @@ def read_authorities(path: Path) -> crypto.X509Store:
 
 
 def own_identity(context: IContext, names: Sequence[str]) -> Identity:
-    """The self-signed identity in the data directory. The key is kept for ever; the certificate is made anew when it gets
-    old, or when the names change: the peer id stays."""
+    """The self-signed identity in the data directory.
+
+    The key is kept for ever; the certificate is made anew when it gets old, or when the names change: the peer id
+    stays.
+    """
     key_path = context.data_dir / "key.pem"
     certificate_path = context.data_dir / "certificate.pem"
     try:

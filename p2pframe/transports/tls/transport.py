@@ -38,7 +38,9 @@ class TlsTransport:
         self._identity: Identity | None = None
         self._contexts: dict[bool, SSL.Context] = {}
         self._authorities: crypto.X509Store | None = None
-        self._handshakes = context.metrics.counter("tls_handshakes_total", "TLS handshakes by how they ended.", ["outcome"])
+        self._handshakes = context.metrics.counter(
+            "tls_handshakes_total", "TLS handshakes by how they ended.", ["outcome"]
+        )
 
     @property
     def identity(self) -> Identity:
@@ -123,7 +125,11 @@ class TlsTransport:
         self._handshakes.add(1, outcome)
 
     def check(
-        self, certificate: x509.Certificate, expected: Expected, chain: Sequence[crypto.X509] | None = None, complete: bool = False
+        self,
+        certificate: x509.Certificate,
+        expected: Expected,
+        chain: Sequence[crypto.X509] | None = None,
+        complete: bool = False,
     ) -> PeerId:
         """The id of the peer that showed `certificate`; raises `HandshakeFailed` for one that may not be here.
 
@@ -132,35 +138,45 @@ class TlsTransport:
         try:
             now = datetime.fromtimestamp(self.context.unix_time(), UTC)
             if now < certificate.not_valid_before_utc:
-                raise HandshakeFailed(f"not-yet-valid: the certificate begins at {certificate.not_valid_before_utc}, now is {now}")
+                raise HandshakeFailed(
+                    f"not-yet-valid: the certificate begins at {certificate.not_valid_before_utc}, now is {now}"
+                )
             if now > certificate.not_valid_after_utc:
-                raise HandshakeFailed(f"expired: the certificate ended at {certificate.not_valid_after_utc}, now is {now}")
+                raise HandshakeFailed(
+                    f"expired: the certificate ended at {certificate.not_valid_after_utc}, now is {now}"
+                )
             peer_id = peer_id_of(certificate)
             groups = (*expected.pins, self.config.allowed) if self.config.allowed else expected.pins
             for pins in groups:
                 if peer_id not in pins:
-                    raise HandshakeFailed(f"wrong-pin: the peer's key is {peer_id.hex()}, which is none of the {len(pins)} pinned")
+                    raise HandshakeFailed(
+                        f"wrong-pin: the peer's key is {peer_id.hex()}, which is none of the {len(pins)} pinned"
+                    )
             if expected.name is not None:
                 self._check_name(certificate, expected.name, bool(groups))
             if complete and self._authorities is not None:
                 self._check_chain(certificate, chain or (), now)
         except HandshakeFailed:
             raise
-        except Exception as error:  # noqa: BLE001 - a stranger's certificate: whatever its parsing raises, the answer is no
+        except Exception as error:  # noqa: BLE001 - a stranger's bytes: whatever parsing raises, the answer is no
             raise HandshakeFailed(f"bad-certificate: {type(error).__name__}: {str(error)[:200]}") from None
         return peer_id
 
     def _check_name(self, certificate: x509.Certificate, name: str, pinned: bool) -> None:
         if not pinned and self._authorities is None:
             # Anyone can write any name into a self-signed certificate.
-            raise HandshakeFailed(f"unproven-name: nothing proves the name {name!r}: set authorities, or pins for the peer")
+            raise HandshakeFailed(
+                f"unproven-name: nothing proves the name {name!r}: set authorities, or pins for the peer"
+            )
         try:
             if is_ip(name):
                 verify_certificate_ip_address(certificate, name)
             else:
                 verify_certificate_hostname(certificate, name)
         except (VerificationError, CertificateError) as error:
-            raise HandshakeFailed(f"wrong-name: the certificate is not made out to {name!r}: {str(error)[:200]}") from None
+            raise HandshakeFailed(
+                f"wrong-name: the certificate is not made out to {name!r}: {str(error)[:200]}"
+            ) from None
 
     def _check_chain(self, certificate: x509.Certificate, chain: Sequence[crypto.X509], now: datetime) -> None:
         assert self._authorities is not None
