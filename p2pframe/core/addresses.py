@@ -1,4 +1,7 @@
-"""The addresses of a network: what peers tell is rate-limited and filtered into the book, what is dialled is drawn from it."""
+"""The addresses of a network.
+
+What peers tell is rate-limited and filtered into the book; what is dialled is drawn from it.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,7 @@ class Addresses:
     def dialable(self, address: PeerAddress) -> bool:
         """Whether the protocol would have this address in the book."""
         return bool(address.port) and self._network.call_plugin(
-            f"protocol.{self._network.protocol_name}", "dialable", lambda: self._network.protocol.dialable(address), False
+            f"protocol.{self._network.protocol_name}", "dialable", False, self._network.protocol.dialable, address
         )
 
     def take(self, session: Session, addresses: Iterable[FoundAddress]) -> int:
@@ -106,6 +109,6 @@ class Addresses:
                 or not network.gate.dial(candidate.address)
             ):
                 continue
-            if network.call_plugin("topology", "acceptable", lambda c=candidate: topology.acceptable(want, c, view), False):  # type: ignore[misc]
+            if network.call_plugin("topology", "acceptable", False, topology.acceptable, want, candidate, view):
                 return candidate
         return None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from twisted.python.failure import Failure
 
 from p2pframe.core.gate import Refusals
-from p2pframe.model import Action, HandshakeInfo, Slot, Verdict
+from p2pframe.model import Action, HandshakeInfo, Penalty, Slot, Verdict
 
 if TYPE_CHECKING:
     from p2pframe.core.network import Network
@@ -29,7 +29,10 @@ class Admission:
         )
 
     def admit(self, session: Session, info: HandshakeInfo) -> Verdict:
-        """The handshake has said who it is: bans by peer id, authenticators, a slot. The first refusal is the reason."""
+        """The handshake has said who it is: bans by peer id, authenticators, a slot.
+
+        The first refusal is the reason.
+        """
         verdict = self._admission(session, info)
         if not verdict:
             self._refused.add(1, verdict.rule)
@@ -68,7 +71,7 @@ class Admission:
         if used < allowed:
             return Verdict(Action.ALLOW)
         view, newcomer = network.view(), session.snapshot()
-        drop = network.call_plugin("topology", "evict", lambda: topology.evict(view, newcomer), None)
+        drop = network.call_plugin("topology", "evict", None, topology.evict, view, newcomer)
         victim = network.sessions.get(drop.session) if drop is not None else None
         if drop is None or victim is None or victim is session:
             return Verdict(Action.DISCONNECT, "slots", "full", f"{used} of {allowed} {session.slot.value} slots in use")
@@ -83,10 +86,29 @@ class Admission:
             if verdict.action is Action.BAN:
                 peer_id = session.info.peer_id
                 subject = f"id:{peer_id.hex()}" if peer_id is not None else session.address.host
-                banning = network.bans.ban(subject, network.name, verdict.duration, rule, reason, evidence, automatic=True)
-                banning.addErrback(lambda failure: network.log.error("a ban was not kept: {why}", why=failure.getErrorMessage()))
-                network.events.emit(
-                    "peer.banned", network.name, session.id, session.address, rule=rule, reason=reason, evidence=evidence
+                where, address = session.id, session.address
+
+                def banned(penalty: Penalty | None) -> None:
+                    # None: loopback is exempt, and nobody is banned.
+                    if penalty is not None:
+                        network.events.emit(
+                            "peer.banned",
+                            network.name,
+                            where,
+                            address,
+                            rule=rule,
+                            reason=reason,
+                            evidence=evidence,
+                            subject=penalty.subject,
+                            until=penalty.until,
+                        )
+
+                banning = network.bans.ban(
+                    subject, network.name, verdict.duration, rule, reason, evidence, automatic=True
+                )
+                banning.addCallbacks(
+                    banned,
+                    lambda failure: network.log.error("a ban was not kept: {why}", why=failure.getErrorMessage()),
                 )
             elif verdict.action is Action.DISCOURAGE:
                 network.bans.discourage(session.address, network.name, rule, reason, evidence)

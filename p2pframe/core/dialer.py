@@ -46,7 +46,9 @@ class _Dial(Factory):
 
     noisy = False
 
-    def __init__(self, dialer: Dialer, address: PeerAddress, slot: Slot, peer_id: PeerId | None, via: ITransport) -> None:
+    def __init__(
+        self, dialer: Dialer, address: PeerAddress, slot: Slot, peer_id: PeerId | None, via: ITransport
+    ) -> None:
         self.dialer = dialer
         self.address = address
         self.slot = slot
@@ -102,7 +104,9 @@ class Dialer:
         return tuple((dial.address, dial.slot) for dial in self._dials.values())
 
     def set_manual(self, source: str, found: Sequence[FoundAddress]) -> int:
-        """The operator's own addresses, all that `source` knows now: keep sessions with them, whatever the topology says.
+        """The operator's own addresses, all that `source` knows now.
+
+        Keep sessions with them, whatever the topology says.
 
         One that it knew before and does not know any more is not dialled again. Returns how many are new.
         """
@@ -149,7 +153,7 @@ class Dialer:
             return
         view = network.view(dialled_only=True)
         none: Sequence[Want] = ()
-        for want in network.call_plugin("topology", "wants", lambda: topology.wants(view), none):
+        for want in network.call_plugin("topology", "wants", none, topology.wants, view):
             found: FoundAddress | Candidate | None = self._address_for(want.addresses)
             if found is None:
                 found = network.addresses.draw(want, view, self._in_group)
@@ -164,11 +168,15 @@ class Dialer:
         network = self.network
         verdict = network.gate.dial(address) if slot is not Slot.MANUAL else None
         via = network.transport_for(address)
-        if not network.running or via is None or (verdict is not None and not verdict):
-            if not network.running:
-                why = "the network is not running"
-            else:
-                why = "no transport of this network dials such an address" if via is None else verdict.reason  # type: ignore[union-attr]
+        why: str | None = None
+        if not network.running:
+            why = "the network is not running"
+        elif via is None:
+            why = "no transport of this network dials such an address"
+        elif verdict is not None and not verdict:
+            why = verdict.reason
+        if via is None or why is not None:
+            why = why or "refused"
             self._results.add(1, slot.value, "refused")
             self.not_reached(address, why)
             if waiting is not None:
@@ -197,13 +205,20 @@ class Dialer:
             dial.opened()
 
     def not_reached(self, address: PeerAddress, why: str) -> None:
-        """A dial has not led to an open session: of a peer that the operator named the log says so, once for each reason."""
+        """A dial has not led to an open session.
+
+        Of a peer that the operator named the log says so, once for each reason.
+        """
         log, peer = self.network.log, self.manual.get(address)
         if peer is None or peer.trouble == why or not self.network.running:
             log.debug("could not reach {peer}: {why}", peer=str(address), why=why)
         else:
             peer.trouble = why
-            log.warn("could not reach {peer}: {why}; it is tried again, and told of when that changes", peer=str(address), why=why)
+            log.warn(
+                "could not reach {peer}: {why}; it is tried again, and told of when that changes",
+                peer=str(address),
+                why=why,
+            )
 
     def finished(self, dial: _Dial) -> None:
         """A dial has come to its end: opened, or not."""
@@ -234,7 +249,10 @@ class Dialer:
         dial.ended("not-reached", text)
 
     def _manual_room(self) -> float:
-        """How many more named peers there may be sessions with: as many as the topology has slots for, where there is one."""
+        """How many more named peers there may be sessions with.
+
+        As many as the topology has slots for, where there is one.
+        """
         network = self.network
         if network.topology is None or not self.manual:
             return float("inf")
@@ -256,6 +274,8 @@ class Dialer:
 
     def _in_group(self, group: str) -> int:
         """How many automatic dials to a netgroup are under way."""
-        return sum(1 for dial in self._dials.values() if dial.slot is not Slot.MANUAL and netgroup(dial.address) == group)
+        return sum(
+            1 for dial in self._dials.values() if dial.slot is not Slot.MANUAL and netgroup(dial.address) == group
+        )
 
 

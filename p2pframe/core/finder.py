@@ -57,7 +57,7 @@ class Finder:
             last = None if source.last_run is None else now - source.last_run
             state = DiscoveryState(uptime, outbound, wanted, network.book.size, last)
             label = f"discovery.{source.plugin.name}"
-            if network.call_plugin(label, "due", lambda s=source, st=state: s.plugin.due(st), False):  # type: ignore[misc]
+            if network.call_plugin(label, "due", False, source.plugin.due, state):
                 self._ask(source, now)
 
     def announce(self, addresses: Sequence[PeerAddress]) -> None:
@@ -110,19 +110,26 @@ class Finder:
         source.total += len(found)
         default = self.network.protocol.default_port
         whole = [
-            replace(one, address=PeerAddress(one.address.host, default, one.address.kind)) if not one.address.port else one
+            replace(one, address=PeerAddress(one.address.host, default, one.address.kind))
+            if not one.address.port
+            else one
             for one in found
         ]
         if source.plugin.manual:
             new = self.network.dialer.set_manual(source.plugin.name, whole)
         else:
-            new = self.network.book.add([one for one in whole if self.network.addresses.dialable(one.address)], source.plugin.name)
+            new = self.network.book.add(
+                [one for one in whole if self.network.addresses.dialable(one.address)], source.plugin.name
+            )
         source.yielded += new
         self._found.add(len(whole) - new, source.plugin.name, "no")
         self._found.add(new, source.plugin.name, "yes")
         if new:
             self.network.log.info(
-                "{source} found {count} addresses, {new} of them new", source=source.plugin.name, count=len(whole), new=new
+                "{source} found {count} addresses, {new} of them new",
+                source=source.plugin.name,
+                count=len(whole),
+                new=new,
             )
 
     def _failed(self, source: _Source, where: str, failure: Failure) -> None:

@@ -1,4 +1,6 @@
-"""A network: one overlay that the node takes part in. It owns sessions, address book, items and scheduler, and wires them up.
+"""A network: one overlay that the node takes part in.
+
+It owns sessions, address book, items and scheduler, and wires them up.
 
 Everything that decides is a plugin or a part of its own (gate, standing, dialer, finder, items); this is where they
 meet: a connection comes in or goes out here, is admitted here, and ends here.
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
@@ -57,6 +59,7 @@ from p2pframe.model import (
     netgroup,
 )
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _ROTATE_INTERVAL = 10.0
@@ -160,7 +163,7 @@ class Network:
         topology = self.topology
         if was_running and topology is not None:
             view = self.view()
-            anchors = self.call_plugin("topology", "anchors", lambda: topology.anchors(view), ())
+            anchors = self.call_plugin("topology", "anchors", anchors, topology.anchors, view)
         self.dialer.stop()
         await self.finder.stop()
         await self.ports.close()
@@ -243,7 +246,7 @@ class Network:
             await store.write(deletes=[b"anchors"])
         topology = self.topology
         if topology is not None:
-            self.call_plugin("topology", "restore", lambda: topology.restore(anchors), None)
+            self.call_plugin("topology", "restore", None, topology.restore, anchors)
 
     async def _save(self, anchors: Sequence[PeerAddress]) -> None:
         store = self._namespace()
@@ -277,8 +280,8 @@ class Network:
     def _make_room(self, newcomer: str) -> None:
         """As many handshakes are under way as may be: end the oldest of the netgroup that has most of them.
 
-        Else whoever connects and says nothing would keep everyone out for a minute at a time. The newcomer's own netgroup
-        is counted with it, so that who floods only ever takes the place of his own.
+        Else whoever connects and says nothing would keep everyone out for a minute at a time. The newcomer's own
+        netgroup is counted with it, so that who floods only ever takes the place of his own.
         """
         groups: dict[str, int] = {newcomer: 1}
         for session in self._handshaking.values():
@@ -287,7 +290,9 @@ class Network:
         for session in list(self._handshaking.values()):
             if groups[session.netgroup] == most:
                 self._handshakes_shed.add(1)
-                session.abort("handshake-evicted", f"{self.limits.handshakes} handshakes were under way (limits.handshakes)")
+                session.abort(
+                    "handshake-evicted", f"{self.limits.handshakes} handshakes were under way (limits.handshakes)"
+                )
                 self._handshake_over(session)
                 return
 
@@ -392,10 +397,12 @@ class Network:
         self._plugin_errors.add(1, label, where)
         self.log.failure("plugin {plugin} failed in {where}", failure=failure, plugin=label, where=where)
 
-    def call_plugin(self, label: str, where: str, call: Callable[[], T], otherwise: T) -> T:
+    def call_plugin(
+        self, label: str, where: str, otherwise: T, method: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """Call a plugin; what it raises is logged with its name and counted, and `otherwise` is the answer."""
         try:
-            return call()
+            return method(*args, **kwargs)
         except Exception:  # noqa: BLE001 - a plugin that raises never takes the node down
             self.plugin_failed(label, where, Failure())
             return otherwise
@@ -412,11 +419,16 @@ class Network:
             worst.abort("does-not-read", f"{worst.queued} of {self.queued} unsent bytes (limits.send_buffers_total)")
 
     def shed_unread(self) -> None:
-        """Unprocessed bytes of all sessions are over the bound: end the one that has most, of those who dialled us first."""
+        """Unprocessed bytes of all sessions are over the bound.
+
+        End the one that has most, of those who dialled us first.
+        """
         worst = max(self.sessions.values(), key=lambda s: (not s.protected, s.inbound, s.unread), default=None)
         if worst is not None and worst.unread:
             self._unread_shed.add(1)
-            worst.abort("half-messages", f"{worst.unread} of {self.unread} unprocessed bytes (limits.receive_buffers_total)")
+            worst.abort(
+                "half-messages", f"{worst.unread} of {self.unread} unprocessed bytes (limits.receive_buffers_total)"
+            )
 
     def connected_to(self, address: PeerAddress) -> bool:
         """Whether there is a session with that address (dialled, or inbound from its very port)."""
@@ -430,7 +442,7 @@ class Network:
     def transport_for(self, address: PeerAddress) -> ITransport | None:
         """The first transport that dials such an address."""
         for via in self.parts.transports:
-            if self.call_plugin(f"transport.{via.name}", "can_dial", lambda v=via: v.can_dial(address), False):  # type: ignore[misc]
+            if self.call_plugin(f"transport.{via.name}", "can_dial", False, via.can_dial, address):
                 return via
         return None
 
@@ -442,7 +454,7 @@ class Network:
         if topology is None:
             return {}
         none: Mapping[Slot, int] = {}
-        return dict(self.call_plugin("topology", "slots", topology.slots, none))
+        return dict(self.call_plugin("topology", "slots", none, topology.slots))
 
     def scores_of(self, session: SessionId) -> tuple[tuple[Score, bool], ...]:
         """The latest scores of a session, each with whether it counts."""
@@ -459,7 +471,7 @@ class Network:
         sessions = tuple(
             s.snapshot() for s in self.sessions.values() if not s.closing and not (dialled_only and s.inbound)
         )
-        stale = self.call_plugin(f"protocol.{self.protocol_name}", "stale", self.protocol.stale, False)
+        stale = self.call_plugin(f"protocol.{self.protocol_name}", "stale", False, self.protocol.stale)
         return TopologyView(self.clock.seconds(), sessions, self.dialer.under_way, stale, self.book.size)
 
     def snapshots(self) -> Iterator[SessionSnapshot]:
@@ -514,7 +526,7 @@ class Network:
             return
         view = self.view(dialled_only=True)
         none: Sequence[Drop] = ()
-        for drop in self.call_plugin("topology", "rotate", lambda: topology.rotate(view), none):
+        for drop in self.call_plugin("topology", "rotate", none, topology.rotate, view):
             session = self.sessions.get(drop.session)
             if session is not None and not session.protected:
                 session.close(drop.reason, drop.evidence)
