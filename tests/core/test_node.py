@@ -7,7 +7,7 @@ from twisted.internet.defer import succeed
 from twisted.logger import Logger, formatEvent
 
 from p2pframe.errors import PluginError, StartError
-from p2pframe.model import Action, Fact, Floor, FoundAddress, PeerAddress, Slot
+from p2pframe.model import Action, Fact, Floor, FoundAddress, PeerAddress, Slot, Verdict
 
 ALICE, BOB, CAROL = "192.0.2.1", "198.51.100.1", "203.0.113.1"
 
@@ -284,3 +284,25 @@ def test_no_more_named_peers_are_held_than_the_topology_has_slots_for(cluster):
     held = opened(bob)[0].address.host
     cluster.wait((alice if held == ALICE else carol).stop())
     cluster.net.run_until(lambda: [s.address.host for s in opened(bob)] == [CAROL if held == ALICE else ALICE], limit=20.0)
+
+
+@pytest.mark.parametrize(("address", "bans"), [(BOB, 1), ("127.0.0.9", 0)])
+def test_an_automatic_ban_has_its_event_where_it_was_made(cluster, address, bans):
+    path = cluster.config(ALICE)
+    path.write_text(path.read_text().replace("discourage_loopback: true", "discourage_loopback: false"))
+    alice = cluster.start_file(ALICE, path)
+    bob = cluster.start(BOB, (ALICE,))
+    cluster.net.run_until(lambda: opened(bob) and opened(alice))
+    network = alice.networks["chat"]
+    session = next(iter(network.sessions.values()))
+    # The book of those connected to goes by the address that came in.
+    came_in, session.address = session.address, PeerAddress(address, session.address.port)
+    network.admission.act(session, Verdict(Action.BAN, "scoring.x", "too-bad", "seen", 60.0))
+    session.address = came_in
+    cluster.net.run(1.0)
+    events = [e.fields for e in alice.view.events() if e.kind == "peer.banned"]
+    assert len(events) == len(alice.view.penalties()) == bans
+    if bans:
+        (penalty,) = alice.view.penalties()
+        said = {"rule": "scoring.x", "reason": "too-bad", "evidence": "seen", "subject": BOB, "until": penalty.until}
+        assert events == [said]
