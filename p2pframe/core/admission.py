@@ -103,23 +103,6 @@ class Admission:
                             until=penalty.until,
                         )
 
-                where, address = session.id, session.address
-
-                def banned(penalty: Penalty | None) -> None:
-                    # None: loopback is exempt, and nobody is banned.
-                    if penalty is not None:
-                        network.events.emit(
-                            "peer.banned",
-                            network.name,
-                            where,
-                            address,
-                            rule=rule,
-                            reason=reason,
-                            evidence=evidence,
-                            subject=penalty.subject,
-                            until=penalty.until,
-                        )
-
                 banning = network.bans.ban(
                     subject, network.name, verdict.duration, rule, reason, evidence, automatic=True
                 )
