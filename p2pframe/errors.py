@@ -68,11 +68,12 @@ class StorageCorrupt(StorageError):
 class UnreadableStream(P2PFrameError):
     """The bytes of a stream can't be split any further: the session ends whatever the scorers say.
 
-    `reason` is a short stable word for counters (`bad-magic`, `oversized`); the text is for people.
+    `reason` is a short stable word for counters (`bad-magic`, `oversized`), `detail` is for people; the text has both.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
         self.reason = reason
+        self.detail = detail
         super().__init__(f"{reason}: {detail}" if detail else reason)
 
 

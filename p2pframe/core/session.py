@@ -583,7 +583,7 @@ class Session(Protocol):
     def _unreadable(self, error: UnreadableStream) -> None:
         proven = self.state == "open"
         # First: the reason is what was unreadable, whatever the scorers make of it.
-        self.close(error.reason, str(error))
+        self.close(error.reason, error.detail)
         self.network.observe(self, Fact("unreadable", evidence=str(error), proven=proven))
 
     def _failed(self, failure: Failure, where: str, label: str = "") -> None:
