@@ -1,4 +1,7 @@
-"""Regtest headers, blocks and transactions made for the benchmarks: valid where that is cheap, and the same in every run."""
+"""Regtest headers, blocks and transactions made for the benchmarks.
+
+Valid where that is cheap, and the same in every run.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,10 @@ def block(previous: bytes, height: int, time: int) -> tuple[bytes, bytes]:
 
 
 def large_block(transactions: int) -> bytes:
-    """A block in mainnet's usual mix, to be parsed only: one to three signed witness inputs, two outputs, about 330 bytes each."""
+    """A block in mainnet's usual mix, to be parsed only.
+
+    One to three signed witness inputs, two outputs, about 330 bytes each.
+    """
     raw = bytearray(mined(bytes(32), bytes(32), 1_600_000_000)[0])
     raw += b"\xfd" + (transactions).to_bytes(2, "little") + build_coinbase(1, _SUBSIDY, _ANYONE, commit=False).raw
     for number in range(1, transactions):

@@ -39,7 +39,9 @@ class _Chain:
 
 def _stored(folder: Path) -> int:
     """Bytes in the data directory's files that are the size of headers or more."""
-    return sum(file.stat().st_size for file in (folder / "data").rglob("*") if file.is_file() and "headers" in file.name)
+    return sum(
+        file.stat().st_size for file in (folder / "data").rglob("*") if file.is_file() and "headers" in file.name
+    )
 
 
 def _sync(program: Program, folder: Path, chain: _Chain) -> float:

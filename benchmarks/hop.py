@@ -1,6 +1,9 @@
-"""A new block's hop: from its announcement by one peer to our announcement to another, the block itself asked for between.
+"""A new block's hop.
 
-A and B are scripted peers in one process, so one clock times both. Blocks hold a coinbase only, each on top of the one before.
+From its announcement by one peer to our announcement to another, the block itself asked for between.
+
+A and B are scripted peers in one process, so one clock times both. Blocks hold a coinbase only, each on top of the one
+before.
 """
 
 from __future__ import annotations
@@ -100,7 +103,12 @@ def run() -> list[Row]:
             comparison = [absent("block's hop: against bcoin", missing)]
         else:
             comparison = [
-                figure("block's hop through bcoin, announced by inv", theirs, "ms", "it takes no headers from who dialled in"),
+                figure(
+                    "block's hop through bcoin, announced by inv",
+                    theirs,
+                    "ms",
+                    "it takes no headers from who dialled in",
+                ),
                 at_most("block's hop: time against bcoin's", by_inv / theirs, "times", 1.0, "both by inv"),
             ]
         for one in hops:

@@ -1,4 +1,6 @@
-"""Many idle peers in one process: `idle_peers.py PORT`, then on stdin a number a line: as many sessions are opened, in all.
+"""Many idle peers in one process.
+
+`idle_peers.py PORT`, then on stdin a number a line: as many sessions are opened, in all.
 
 Says `open N` on stdout once they are. They speak from several loopback addresses, as one has only so many ports.
 """

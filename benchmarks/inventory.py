@@ -1,7 +1,7 @@
 """Transaction ids from 40 peers at once: each is announced by all of them, asked of one, and never given.
 
-That is the load of a node with 40 good peers and a busy pool: most entries are of something heard of already. Measured is the
-CPU time until everything was dealt with and asked for, of the server process.
+That is the load of a node with 40 good peers and a busy pool: most entries are of something heard of already. Measured
+is the CPU time until everything was dealt with and asked for, of the server process.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def _load(program: Program) -> float:
         used = program.cpu - before
         asked = {id for peer in peers for id in _asked(peer)}
         if len(asked) < IDS // 2:
-            raise RuntimeError(f"only {len(asked)} of {IDS} announced transactions were asked for: it does not digest them")
+            raise RuntimeError(
+                f"only {len(asked)} of {IDS} announced transactions were asked for: it does not digest them"
+            )
     time.sleep(0.5)
     return PEERS * IDS / used
 

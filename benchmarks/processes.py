@@ -51,7 +51,9 @@ def memory_of(pid: int) -> int:
 class Program:
     """A process that listens on `port` on loopback; ended with its `with` block, its folder with it."""
 
-    def __init__(self, arguments: list[str], port: int, folder: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, arguments: list[str], port: int, folder: Path, environment: dict[str, str] | None = None
+    ) -> None:
         self.arguments = arguments
         self.port = port
         self.folder = folder
@@ -102,7 +104,9 @@ class Program:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
         self.stop()
 
 
@@ -153,14 +157,18 @@ def node(folder: Path, rest: str = "") -> Program:
 def bare_loop(folder: Path) -> Program:
     """The v1 frame loop alone, on the same reactor: the ceiling for a session."""
     port = free_port()
-    return Program([sys.executable, str(HERE / "bare_loop.py"), str(port)], port, folder, {"PYTHONPATH": str(HERE.parent)})
+    return Program(
+        [sys.executable, str(HERE / "bare_loop.py"), str(port)], port, folder, {"PYTHONPATH": str(HERE.parent)}
+    )
 
 
 def node_modules() -> Path:
     """Where bcoin is. Raises `Missing` with what to do."""
     place = os.environ.get("P2PFRAME_NODE_MODULES", "")
     if not place or not (Path(place) / "bcoin").is_dir():
-        raise Missing("bcoin is not there: run scripts/install_bcoin.py DIR, and set P2PFRAME_NODE_MODULES=DIR/node_modules")
+        raise Missing(
+            "bcoin is not there: run scripts/install_bcoin.py DIR, and set P2PFRAME_NODE_MODULES=DIR/node_modules"
+        )
     if shutil.which("node") is None:
         raise Missing("bcoin needs Node.js, and there is no `node` on the PATH")
     return Path(place).resolve()

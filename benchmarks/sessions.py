@@ -1,7 +1,8 @@
 """What an idle session costs at 10,000 of them: our process's resident memory, and its CPU when nobody says anything.
 
-Sockets are real, over loopback, the peers in another process; what the kernel keeps for a socket is not the process's. The
-relay policy and the scorers are the default ones, and every bound that turns away many peers of one place is raised.
+Sockets are real, over loopback, the peers in another process; what the kernel keeps for a socket is not the process's.
+The relay policy and the scorers are the default ones, and every bound that turns away many peers of one place is
+raised.
 """
 
 from __future__ import annotations

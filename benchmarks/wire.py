@@ -1,4 +1,7 @@
-"""The other end: plain blocking sockets that speak just enough Bitcoin to load a node. It runs in the benchmark's process."""
+"""The other end: plain blocking sockets that speak just enough Bitcoin to load a node.
+
+It runs in the benchmark's process.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,12 @@ def version(height: int = 0) -> bytes:
         "version",
         encode_version(
             Version(
-                70015, NODE_NETWORK | NODE_WITNESS, int(time.time()), nonce=next(_nonces), user_agent=b"/bench:1/", start_height=height
+                70015,
+                NODE_NETWORK | NODE_WITNESS,
+                int(time.time()),
+                nonce=next(_nonces),
+                user_agent=b"/bench:1/",
+                start_height=height,
             )
         ),
     )
@@ -122,8 +130,10 @@ class Peer:
         return self
 
     def sync(self, limit: float = 60.0, keep: str = "") -> None:
-        """Until the node has dealt with everything sent so far: a ping of ours and its pong. Messages of the kind `keep` that
-        come before it are added to `kept`."""
+        """Until the node has dealt with everything sent so far: a ping of ours and its pong.
+
+        Messages of the kind `keep` that come before it are added to `kept`.
+        """
         nonce = _U64.pack(next(_nonces))
         self.send("ping", nonce)
         for kind, payload in self.messages(limit):

@@ -1,4 +1,6 @@
-"""An authenticator in one file: lets peers in, or keeps them out, by what they call themselves. An example of `IAuthenticator`.
+"""An authenticator in one file: lets peers in, or keeps them out, by what they call themselves.
+
+An example of `IAuthenticator`.
 
     networks:
       bitcoin:
@@ -6,12 +8,12 @@
           - {plugin: version, minimum: 70016}
           - {plugin: agent, refuse: ["*crawler*", "/snoop:*"]}
 
-Authenticators are a chain in config order: each one must allow, and the first that does not gives the reason. They are asked once a
-session, when the handshake has said who the peer is and before it has a slot, and they have no side effects: counting and
-remembering refusals is core's.
+Authenticators are a chain in config order: each one must allow, and the first that does not gives the reason. They are
+asked once a session, when the handshake has said who the peer is and before it has a slot, and they have no side
+effects: counting and remembering refusals is core's.
 
-A peer chooses its agent freely. So this keeps out those who are honest about what they are (which most crawlers are), and proves
-nothing: use `certificate` or `allow-list` with peer ids for that.
+A peer chooses its agent freely. So this keeps out those who are honest about what they are (which most crawlers are),
+and proves nothing: use `certificate` or `allow-list` with peer ids for that.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ class AgentConfig(PluginConfig):
     """Options of the `agent` authenticator. Patterns are as of file names (`*`, `?`, `[abc]`); case does not count."""
 
     refuse: tuple[Pattern, ...] = live((), max_length=1000, description="Who matches one of these stays out.")
-    only: tuple[Pattern, ...] = live((), max_length=1000, description="Who matches none of these stays out; none given: anyone.")
+    only: tuple[Pattern, ...] = live(
+        (), max_length=1000, description="Who matches none of these stays out; none given: anyone."
+    )
     dialled: bool = live(False, description="Ask it of peers that we dialled too, not only of those that dialled us.")
 
 
@@ -50,7 +54,10 @@ class AgentAuthenticator:
         self.config = config
 
     def admit(self, info: HandshakeInfo, slot: Slot) -> Verdict:
-        """`unwanted-agent`, with the pattern that says so, or allowed. Manual peers are the operator's own and always are."""
+        """`unwanted-agent`, with the pattern that says so, or allowed.
+
+        Manual peers are the operator's own and always are.
+        """
         if slot is Slot.MANUAL or (slot.dialled and not self.config.dialled):
             return ALLOW
         # Whoever sends a long one is not to choose how long we look at it.

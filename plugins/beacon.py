@@ -6,8 +6,8 @@
         transports: [{plugin: udp, listen: "0.0.0.0:7778"}]
         discovery: [{plugin: peer-file, path: ./peers.txt}]
 
-Every `interval` each node says to the addresses that it knows (some of them, where there are many) that it is here, and who hears it
-says that it has seen it. All datagrams have the same 64 bytes:
+Every `interval` each node says to the addresses that it knows (some of them, where there are many) that it is here, and
+who hears it says that it has seen it. All datagrams have the same 64 bytes:
 
     8 bytes   `p2pbeac1`
     1 byte    `H` I am here; `S` I have seen you
@@ -20,7 +20,8 @@ What a protocol over datagrams has to mind, and how it is done here:
   an H alone only gets its source into the address book, as hearsay;
 - nobody may be used to flood another: an answer is as long as the question, and goes to where the question came from;
 - what is not of ours is silence: no error, no log line, one counter;
-- nothing grows with what strangers send: `most` bounds the table and the nonces, core's gate the rate, core's book the addresses.
+- nothing grows with what strangers send: `most` bounds the table and the nonces, core's gate the rate, core's book the
+  addresses.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ class BeaconConfig(PluginConfig):
     name: str = Field(min_length=1, description="What others see of us: up to 47 bytes of UTF-8.")
     interval: Duration = Field(10.0, ge=0.1, description="How often peers are told that we are here.")
     fanout: int = live(100, ge=1, le=10_000, description="Addresses of the book told each time, at random.")
-    most: int = live(1_000, ge=1, description="Peers that count as present at most; beyond it new ones are turned away.")
+    most: int = live(
+        1_000, ge=1, description="Peers that count as present at most; beyond it new ones are turned away."
+    )
     missing: int = live(3, ge=1, description="A peer that was not heard of for so many intervals is gone.")
 
     @field_validator("name")
@@ -134,7 +137,9 @@ class BeaconProtocol(Service):
         self._present: dict[PeerAddress, Present] = {}
         # The nonces of the latest round: to whom each was sent, and when. An answer that comes later than that is void.
         self._asked: dict[bytes, tuple[PeerAddress, float]] = {}
-        self._ignored = context.metrics.counter("beacon_ignored_total", "Datagrams that led to nothing, by why.", ["why"])
+        self._ignored = context.metrics.counter(
+            "beacon_ignored_total", "Datagrams that led to nothing, by why.", ["why"]
+        )
         self._loop = LoopingCall(self._round)
         self._loop.clock = context.reactor
 
@@ -185,7 +190,10 @@ class BeaconProtocol(Service):
         self._present[source] = Present(datagram.name, now - asked[1], now)
 
     def _round(self) -> None:
-        """Forget who was not heard of, and tell others that we are here: first those who are known to be, then some from the book."""
+        """Forget who was not heard of, and tell others that we are here.
+
+        First those who are known to be, then some from the book.
+        """
         now, config = self.context.reactor.seconds(), self.config
         silent = config.missing * config.interval
         self._present = {peer: seen for peer, seen in self._present.items() if now - seen.heard <= silent}

@@ -1,22 +1,28 @@
-"""A storage engine in one file: everything in memory, and a journal on disk to begin from again. An example of `IStorage`.
+"""A storage engine in one file: everything in memory, and a journal on disk to begin from again.
+
+An example of `IStorage`.
 
     storage: {plugin: journal, size: 200MB}
 
-What it holds has to fit into memory, so it is for small nodes. In return it has no database: one file of records, appended to.
+What it holds has to fit into memory, so it is for small nodes. In return it has no database: one file of records,
+appended to.
 
     record    length of the body (4 bytes), CRC-32 of the body (4 bytes), body
     body      JSON: [network, owner, operation, ...], bytes in base64
 
-A record is one batch or one change of a blob; all changes of all plugins stand in the order in which they were made. So what is
-durable is always a beginning of what was written, and a batch can't be there without the blobs that it points into.
+A record is one batch or one change of a blob; all changes of all plugins stand in the order in which they were made. So
+what is durable is always a beginning of what was written, and a batch can't be there without the blobs that it points
+into.
 
 How it keeps the contract:
 
-- the wire never waits: changes are made in memory at once, and a worker's thread writes and syncs them, one group after the other.
-  `durable` ones are written at once, the others within `write_behind`;
+- the wire never waits: changes are made in memory at once, and a worker's thread writes and syncs them, one group after
+  the other. `durable` ones are written at once, the others within `write_behind`;
 - after a power cut the last record may be torn. It is cut off at the start, kept beside the journal, and told of;
-- bounds: keys and blobs together stay below `size`; a journal more than twice as large as what it says is written anew at a start;
-- a disk that refuses to write makes everything fail from then on, with words that say why: nothing is said to be durable that is not.
+- bounds: keys and blobs together stay below `size`; a journal more than twice as large as what it says is written anew
+  at a start;
+- a disk that refuses to write makes everything fail from then on, with words that say why: nothing is said to be
+  durable that is not.
 """
 
 from __future__ import annotations
@@ -67,7 +73,9 @@ class JournalStorage:
         self._waiting: list[Deferred[None]] = []
         self._writing: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
-        self._broken: StorageError | None = StorageError("the journal is not open: use it between its start and its stop")
+        self._broken: StorageError | None = StorageError(
+            "the journal is not open: use it between its start and its stop"
+        )
         self._refused = context.metrics.counter("journal_refused_total", "Writes that did not fit into `size`.")
         self._bytes = context.metrics.gauge("journal_bytes", "Bytes of keys, values and blobs.")
 
@@ -103,7 +111,9 @@ class JournalStorage:
         """Account for more or fewer bytes in memory. Raises `StorageFull` over `size`."""
         if amount > 0 and self.used + amount > self.config.size:
             self._refused.add()
-            raise StorageFull(f"{amount} bytes more do not fit into storage.size ({self.config.size}): raise it, or use sqlite")
+            raise StorageFull(
+                f"{amount} bytes more do not fit into storage.size ({self.config.size}): raise it, or use sqlite"
+            )
         self.used += amount
         self._bytes.set(self.used)
 
@@ -135,7 +145,10 @@ class JournalStorage:
         def written(result: Any) -> None:
             self._writing = None
             if isinstance(result, Failure):
-                text = f"the journal {self._path} can't be written: {result.getErrorMessage()}: see to the disk and restart"
+                text = (
+                    f"the journal {self._path} can't be written: {result.getErrorMessage()}: see to the disk and "
+                    "restart"
+                )
                 self._broken = StorageError(text)
                 self.context.log.error("{text}", text=text)
                 waiting.extend(self._waiting)
@@ -362,7 +375,9 @@ def read_journal(path: Path) -> tuple[list[list[Any]], int, int]:
         length = int.from_bytes(data[at : at + 4])
         if not _whole(data, at):
             if _whole(data, at + HEAD + length):
-                raise ValueError(f"the record at byte {at} is damaged and whole ones follow it: put a backup in its place")
+                raise ValueError(
+                    f"the record at byte {at} is damaged and whole ones follow it: put a backup in its place"
+                )
             break
         records.append(json.loads(data[at + HEAD : at + HEAD + length]))
         at += HEAD + length

@@ -1,4 +1,7 @@
-"""A relay policy in one file: collects items for a moment, then tells everyone who has not got them, all in one message."""
+"""A relay policy in one file.
+
+Collects items for a moment, then tells everyone who has not got them, all in one message.
+"""
 
 from collections.abc import Sequence
 
@@ -27,7 +30,9 @@ class LazyFlood:
     def __init__(self, config: LazyFloodConfig, context: IContext) -> None:
         self.config = config
         self.reactor = context.reactor
-        self.skipped = context.metrics.counter("lazy_flood_skipped_total", "Items not told to a link that did not read.")
+        self.skipped = context.metrics.counter(
+            "lazy_flood_skipped_total", "Items not told to a link that did not read."
+        )
         self.known: dict[ILink, set[ItemId]] = {}
         self.waiting: list[Item] = []
 
@@ -41,7 +46,8 @@ class LazyFlood:
         known = self.known.get(link, set())
         known.update(ids)
         if len(known) > self.config.known:
-            known.clear()  # to be told of something twice costs a peer a few bytes; to remember everything costs us more
+            # To be told of something twice costs a peer a few bytes; to remember everything would cost us more.
+            known.clear()
 
     def accepted(self, item: Item, source: ILink | None) -> None:
         if source is not None:

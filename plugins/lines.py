@@ -8,9 +8,9 @@ The wire is UTF-8 lines, so that `nc 127.0.0.1 PORT` can play a peer::
     LINE <text>                        here is one, asked for or pushed
     PING <word>, PONG <word>
 
-It offers the verbs announce, request, deliver and push, so that it runs with `flood` and with `inventory`, and it brings
-its own validator and store; what the config names under `validators` and `item_stores` is used too. What it shows: bounded
-buffers, `charge` before looking, unknown words tolerated.
+It offers the verbs announce, request, deliver and push, so that it runs with `flood` and with `inventory`, and it
+brings its own validator and store; what the config names under `validators` and `item_stores` is used too. What it
+shows: bounded buffers, `charge` before looking, unknown words tolerated.
 """
 
 from __future__ import annotations
@@ -111,7 +111,9 @@ class LineValidator:
         """See `IValidator.validate`."""
         config, text = self._protocol.config, str(item.body)
         if not 1 <= len(text) <= config.longest or not text.isprintable():
-            return Validation(Outcome.REJECT, "not a line", Fact("bad-line", Floor.END, f"{len(text)} characters", True))
+            return Validation(
+                Outcome.REJECT, "not a line", Fact("bad-line", Floor.END, f"{len(text)} characters", True)
+            )
         if config.first_word and text.split(" ", 1)[0] != config.first_word:
             return Validation(Outcome.REJECT, "not about our subject")
         return Validation(Outcome.ACCEPT)

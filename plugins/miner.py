@@ -1,13 +1,16 @@
-"""A miner in one file: makes a block now and then, on chains where that costs nothing. A worked example of `IApplication`.
+"""A miner in one file: makes a block now and then, on chains where that costs nothing.
+
+A worked example of `IApplication`.
 
     applications:
       - {plugin: miner, network: bitcoin, interval: 5s}
 
-An application uses what networks provide: this one asks its network's protocol for `IBitcoin`, by which it learns what the next block
-has to be, and hands in what it has made. From there a block of ours goes the way of any other: validated, stored, announced.
+An application uses what networks provide: this one asks its network's protocol for `IBitcoin`, by which it learns what
+the next block has to be, and hands in what it has made. From there a block of ours goes the way of any other:
+validated, stored, announced.
 
-What makes it a good citizen: it works in small bounded steps on the reactor's clock, it mines only on a tip that has all of the best
-headers' blocks, and it refuses chains where proof of work is real.
+What makes it a good citizen: it works in small bounded steps on the reactor's clock, it mines only on a tip that has
+all of the best headers' blocks, and it refuses chains where proof of work is real.
 """
 
 from __future__ import annotations
@@ -49,7 +52,10 @@ HALVING = 150
 ANYONE_CAN_SPEND = b"\x51"
 """OP_TRUE: the coins of a chain that is worth nothing belong to whoever wants to test with them."""
 VERSION = 0x20000003
-"""BIP9's version with the votes for CSV and segwit: peers that still count them on regtest (bcoin) have both after 432 blocks."""
+"""BIP9's version with the votes for CSV and segwit.
+
+Peers that still count them on regtest (bcoin) have both after 432 blocks.
+"""
 TRIES = 10_000
 """Nonces looked at for one block: one of two does on regtest, so that not finding one means that something is wrong."""
 EXTRA_NONCE = 8
@@ -88,7 +94,9 @@ class Miner:
         # Asked for here, so that the network is built and started first.
         self._bitcoin = context.service(IBitcoin)
         self._loop: LoopingCall | None = None
-        self._blocks = context.metrics.counter("miner_blocks_total", "Blocks made, by what became of them.", ("outcome",))
+        self._blocks = context.metrics.counter(
+            "miner_blocks_total", "Blocks made, by what became of them.", ("outcome",)
+        )
         self._waited = context.metrics.counter("miner_waited_total", "Rounds without a block, by why.", ("reason",))
 
     def start(self) -> None:
@@ -169,7 +177,10 @@ def push(data: bytes) -> bytes:
 
 
 def subsidy(height: int) -> int:
-    """What a regtest block may claim besides fees, in satoshi. What the fees are nobody here knows, so they are left."""
+    """What a regtest block may claim besides fees, in satoshi.
+
+    What the fees are nobody here knows, so they are left.
+    """
     return SUBSIDY >> (height // HALVING)
 
 

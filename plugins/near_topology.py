@@ -1,7 +1,7 @@
 """A topology for a private network: hold the peers that answer fastest.
 
-Every few minutes the slowest dialled peer is ended and another one tried, so the node drifts towards its neighbourhood. An
-attacker who sits near wins here by design: use it where everyone is let in by name, and `random` in the open.
+Every few minutes the slowest dialled peer is ended and another one tried, so the node drifts towards its neighbourhood.
+An attacker who sits near wins here by design: use it where everyone is let in by name, and `random` in the open.
 """
 
 from __future__ import annotations
@@ -84,7 +84,10 @@ class NearTopology:
         """Nothing was kept."""
 
     def _slowest(self, view: TopologyView, slot: Slot, reason: str, newcomer: SessionSnapshot | None) -> Drop | None:
-        """The slowest peer of a class that may go. One that has not answered a ping within a minute is as slow as can be."""
+        """The slowest peer of a class that may go.
+
+        One that has not answered a ping within a minute is as slow as can be.
+        """
         judged = [
             (math.inf if s.best_ping is None else s.best_ping, s.id)
             for s in view.sessions

@@ -4,12 +4,12 @@
       bitcoin:
         authentication: [{plugin: office-hours, hours: ["08:00-18:00"], days: [mon, tue, wed, thu, fri]}]
 
-Core calls `admit` once for each session, when the handshake has said who the peer is; every authenticator of the chain has to
-allow. An answer is a `Verdict` with a rule, a reason (a stable word, for counters) and evidence (for people): whoever wonders
-afterwards why a peer was refused finds it in the node's events.
+Core calls `admit` once for each session, when the handshake has said who the peer is; every authenticator of the chain
+has to allow. An answer is a `Verdict` with a rule, a reason (a stable word, for counters) and evidence (for people):
+whoever wonders afterwards why a peer was refused finds it in the node's events.
 
-The time comes from the context, so that the rule holds by virtual time in the simulator. The plugin keeps nothing: with its
-options live, a change holds from the next peer on; sessions that are open stay.
+The time comes from the context, so that the rule holds by virtual time in the simulator. The plugin keeps nothing: with
+its options live, a change holds from the next peer on; sessions that are open stay.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 def _check_hours(text: str) -> str:
     if not _HOURS.match(text) or text[:5] == text[6:]:
-        raise PydanticCustomError("hours", "not two different times of a day such as 08:00-18:00 (22:00-06:00 goes over midnight)")
+        raise PydanticCustomError(
+            "hours", "not two different times of a day such as 08:00-18:00 (22:00-06:00 goes over midnight)"
+        )
     return text
 
 
@@ -47,10 +49,16 @@ class OfficeHoursConfig(PluginConfig):
     """Options of the `office-hours` authenticator."""
 
     hours: tuple[Annotated[str, AfterValidator(_check_hours)], ...] = live(
-        ("08:00-18:00",), min_length=1, max_length=100, description="When peers may come, by the clock of the zone below."
+        ("08:00-18:00",),
+        min_length=1,
+        max_length=100,
+        description="When peers may come, by the clock of the zone below.",
     )
     days: tuple[Annotated[str, AfterValidator(_check_day)], ...] = live(
-        _DAYS, min_length=1, max_length=7, description="On which days; a span over midnight belongs to the day it begins on."
+        _DAYS,
+        min_length=1,
+        max_length=7,
+        description="On which days; a span over midnight belongs to the day it begins on.",
     )
     utc_offset: float = live(0.0, ge=-14, le=14, description="Hours by which that clock is ahead of UTC.")
 

@@ -1,14 +1,18 @@
-"""A discovery in one file: peers from a text file that something else keeps up to date. A worked example of `IDiscovery`.
+"""A discovery in one file: peers from a text file that something else keeps up to date.
+
+A worked example of `IDiscovery`.
 
     networks:
       bitcoin:
         discovery: [{plugin: peer-file, path: ./peers.txt, interval: 5min}]
 
-One address a line, `host:port` or `[v6-address]:port`; `#` begins a comment. Core asks `due` about once a second; when it says yes,
-core calls `find` and takes what it gives into the address book. The plugin opens no connection and keeps no list of its own.
+One address a line, `host:port` or `[v6-address]:port`; `#` begins a comment. Core asks `due` about once a second; when
+it says yes, core calls `find` and takes what it gives into the address book. The plugin opens no connection and keeps
+no list of its own.
 
-What makes it a good citizen: the file is read off the reactor's thread (`context.work`), of a file that grows without end only a
-bounded part is looked at, a bad line costs that line alone and is counted, and one log line says how many there were.
+What makes it a good citizen: the file is read off the reactor's thread (`context.work`), of a file that grows without
+end only a bounded part is looked at, a bad line costs that line alone and is counted, and one log line says how many
+there were.
 """
 
 from __future__ import annotations
@@ -29,7 +33,9 @@ class PeerFileConfig(PluginConfig):
     """Options of the `peer-file` discovery."""
 
     path: Path = Field(description="The file; relative to the config file.")
-    port: int | None = live(None, ge=1, le=65535, description="Port of lines that name none; unset: the protocol's own.")
+    port: int | None = live(
+        None, ge=1, le=65535, description="Port of lines that name none; unset: the protocol's own."
+    )
     interval: Duration = live(300.0, ge=1.0, description="How often the file is read.")
     largest: Size = live(1_000_000, ge=1, description="Bytes of the file that are looked at; the rest is counted.")
 
@@ -86,7 +92,9 @@ class PeerFileDiscovery:
         ):  # fmt: skip
             if count:
                 self._left.add(count, what)
-                self.context.log.warn("{path}: {count} {what} left out", path=str(self.config.path), count=count, what=what)
+                self.context.log.warn(
+                    "{path}: {count} {what} left out", path=str(self.config.path), count=count, what=what
+                )
         return [FoundAddress(address) for address in taken]
 
 

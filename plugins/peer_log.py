@@ -1,14 +1,17 @@
-"""An application in one file: a log of peers that programs can read, one JSON object a line. A worked example of `IApplication`.
+"""An application in one file: a log of peers that programs can read, one JSON object a line.
+
+A worked example of `IApplication`.
 
     applications:
       - {plugin: peer-log, events: [session.opened, session.closed, peer.banned]}
 
-Each line is one event of the node: time, kind, network, peer, and the event's own fields: which rule decided, on what evidence, with
-which score. It goes to `peers.jsonl` in the application's folder of the data directory; when that is full it becomes
-`peers.jsonl.1`, and the one from before goes.
+Each line is one event of the node: time, kind, network, peer, and the event's own fields: which rule decided, on what
+evidence, with which score. It goes to `peers.jsonl` in the application's folder of the data directory; when that is
+full it becomes `peers.jsonl.1`, and the one from before goes.
 
-An application reaches the node through `context.service`: here only `INodeView`, whose `subscribe` calls back with every event. That
-happens in the middle of the node's work, so the callback only queues (within a bound), and a worker's thread writes.
+An application reaches the node through `context.service`: here only `INodeView`, whose `subscribe` calls back with
+every event. That happens in the middle of the node's work, so the callback only queues (within a bound), and a worker's
+thread writes.
 """
 
 from __future__ import annotations
@@ -34,7 +37,9 @@ DEFAULT = ("session.opened", "session.closed", "peer.refused", "peer.judged", "p
 class PeerLogConfig(PluginConfig):
     """Options of the `peer-log` application."""
 
-    events: tuple[str, ...] = live(DEFAULT, min_length=1, max_length=100, description="Kinds of events that are written.")
+    events: tuple[str, ...] = live(
+        DEFAULT, min_length=1, max_length=100, description="Kinds of events that are written."
+    )
     networks: tuple[str, ...] = live((), max_length=100, description="Only these networks; none given: all.")
     every: Duration = Field(1.0, ge=0.1, description="How often what has come together is written.")
     queue: int = live(10_000, ge=1, description="Events that may wait to be written; more are left out and counted.")

@@ -1,11 +1,14 @@
-"""An upgrade in one file: a pre-shared key keeps a private network to those who hold it. A worked example of `IUpgrade`.
+"""An upgrade in one file: a pre-shared key keeps a private network to those who hold it.
+
+A worked example of `IUpgrade`.
 
     networks:
       team:
         upgrades: [{plugin: psk, key_file: ./team.key}]      # head -c 32 /dev/urandom | xxd -p -c 64 > team.key
 
-An upgrade does no I/O of its own. `begin` is called for each session and returns a state; core feeds that state what came from
-the wire and writes what it gives back. So the same class runs over TCP, in the simulator, and under a property test.
+An upgrade does no I/O of its own. `begin` is called for each session and returns a state; core feeds that state what
+came from the wire and writes what it gives back. So the same class runs over TCP, in the simulator, and under a
+property test.
 
 What goes over the wire:
 
@@ -16,15 +19,18 @@ What goes over the wire:
       | <-- empty packet: proof of the key -------------- |
       | <== packets: length (2 bytes), ChaCha20-Poly1305 => |
 
-    keys = HKDF-SHA256(ikm = X25519(ours, theirs), salt = pre-shared key, info = label || dialer's public || listener's public)
+    keys = HKDF-SHA256(ikm = X25519(ours, theirs), salt = pre-shared key,
+                       info = label || dialer's public || listener's public)
 
 Why it is safe to build on, and where it ends:
 
-- replay: both ends add a fresh public key, so packets of an earlier session open nothing; within a session the nonce counts
-  packets, so a packet sent again, left out or moved fails. There is a key for each direction: nothing can be reflected;
-- truncation: a packet is handed on whole and authentic or not at all, and its length is authenticated with it. That a stream
-  ends between two packets looks the same as a peer that closed: the protocol above knows whether it was done;
-- who records today and steals the key tomorrow reads nothing (the X25519 keys are gone); who steals the key may then join;
+- replay: both ends add a fresh public key, so packets of an earlier session open nothing; within a session the nonce
+  counts packets, so a packet sent again, left out or moved fails. There is a key for each direction: nothing can be
+  reflected;
+- truncation: a packet is handed on whole and authentic or not at all, and its length is authenticated with it. That a
+  stream ends between two packets looks the same as a peer that closed: the protocol above knows whether it was done;
+- who records today and steals the key tomorrow reads nothing (the X25519 keys are gone); who steals the key may then
+  join;
 - it proves membership, not identity: everyone with the key looks alike, so it gives no peer id. Use `tls` for that.
 """
 
@@ -66,7 +72,8 @@ def _key_of(text: str) -> bytes | None:
 
 
 def _check_key(secret: SecretStr) -> SecretStr:
-    # A passphrase would be guessed off line from one recorded handshake's worth of work: only full-length keys are taken.
+    # A passphrase would be guessed off line from one recorded handshake's worth of work: only full-length keys are
+    # taken.
     if _key_of(secret.get_secret_value()) is None:
         raise PydanticCustomError("psk", "the key is 64 hex digits (32 random bytes)")
     return secret
@@ -154,7 +161,9 @@ class PskState:
         if not self.ready:
             raise RuntimeError("the handshake is not done")
         view = memoryview(data)
-        return b"".join(self._packet(bytes(view[start : start + MAX_PLAIN])) for start in range(0, len(data), MAX_PLAIN))
+        return b"".join(
+            self._packet(bytes(view[start : start + MAX_PLAIN])) for start in range(0, len(data), MAX_PLAIN)
+        )
 
     def info(self) -> TransportInfo:
         """The key proves membership, not who it is: there is no peer id."""

@@ -4,11 +4,12 @@
       chat:
         validators: [{plugin: quota, items: 100, size: 1MB, interval: 1min}]
 
-It runs after the protocol's own validators, so what it counts is good; it looks at an item's topic and size and never inside, so
-it works for every protocol. It is for private networks on thin lines. On a public one an attacker could use up the quota with
-items that are good and worthless: there the relay's priorities are the better tool.
+It runs after the protocol's own validators, so what it counts is good; it looks at an item's topic and size and never
+inside, so it works for every protocol. It is for private networks on thin lines. On a public one an attacker could use
+up the quota with items that are good and worthless: there the relay's priorities are the better tool.
 
-What is over the quota is ignored, not rejected: core forgets the id at once, and the item is welcome when there is room again.
+What is over the quota is ignored, not rejected: core forgets the id at once, and the item is welcome when there is room
+again.
 """
 
 from __future__ import annotations
@@ -26,10 +27,16 @@ from p2pframe.plugin import Duration, Field, PluginConfig, Size, live, plugin
 class QuotaConfig(PluginConfig):
     """Options of the `quota` validator; each topic has its own quota."""
 
-    topics: tuple[str, ...] = Field((), max_length=100, description="Topics that have a quota; none given: all of them.")
+    topics: tuple[str, ...] = Field(
+        (), max_length=100, description="Topics that have a quota; none given: all of them."
+    )
     items: int = live(1_000, ge=1, description="Items of a topic taken in `interval`.")
-    size: Size = live(10_000_000, ge=1, description="Bytes of a topic's items taken in `interval`; a larger item is never taken.")
-    interval: Duration = live(60.0, gt=0, description="The time in which a used-up quota is whole again; it refills evenly.")
+    size: Size = live(
+        10_000_000, ge=1, description="Bytes of a topic's items taken in `interval`; a larger item is never taken."
+    )
+    interval: Duration = live(
+        60.0, gt=0, description="The time in which a used-up quota is whole again; it refills evenly."
+    )
 
 
 class _Used:
@@ -56,10 +63,14 @@ class QuotaValidator:
         known = context.service(INetworkProtocol).topics
         strangers = [topic for topic in self.topics if topic not in known]
         if strangers:
-            raise PluginError(f"{context.name}: no topic {', '.join(strangers)}: the protocol has {', '.join(known) or 'none'}")
+            raise PluginError(
+                f"{context.name}: no topic {', '.join(strangers)}: the protocol has {', '.join(known) or 'none'}"
+            )
         # As many entries as the protocol has topics: core asks about no others.
         self._used: dict[Topic, _Used] = {}
-        self._over = context.metrics.counter("quota_exceeded_total", "Items ignored, the quota being used up.", ["topic"])
+        self._over = context.metrics.counter(
+            "quota_exceeded_total", "Items ignored, the quota being used up.", ["topic"]
+        )
 
     def validate(self, item: Item) -> Validation:
         """IGNORE over the quota, else ACCEPT."""

@@ -1,13 +1,15 @@
-"""An item store in one file: keeps the latest items, for a time, within so many bytes. A worked example of `IItemStore`.
+"""An item store in one file: keeps the latest items, for a time, within so many bytes.
+
+A worked example of `IItemStore`.
 
     networks:
       chat:
         item_stores:
           line: {plugin: recent, size: 1MB, age: 10min}
 
-It takes the place of the protocol's own store of that topic. Core puts in what was validated, asks `have` for every id that a peer
-announces (so that has to be quick), and protocols `get` what they serve. Items are kept as they are and never looked into, so it
-works for every protocol that stores items.
+It takes the place of the protocol's own store of that topic. Core puts in what was validated, asks `have` for every id
+that a peer announces (so that has to be quick), and protocols `get` what they serve. Items are kept as they are and
+never looked into, so it works for every protocol that stores items.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from p2pframe.plugin import Duration, PluginConfig, Size, live, plugin
 class RecentConfig(PluginConfig):
     """Options of the `recent` item store."""
 
-    size: Size = live(10_000_000, ge=1, description="Bytes of items kept, as they count on the wire; the oldest goes first.")
+    size: Size = live(
+        10_000_000, ge=1, description="Bytes of items kept, as they count on the wire; the oldest goes first."
+    )
     items: int = live(10_000, ge=1, description="Items kept, however small they are.")
     age: Duration = live(3600.0, gt=0, description="How long an item is kept.")
 
@@ -46,7 +50,10 @@ class RecentStore:
         self._gone = context.metrics.counter("recent_gone_total", "Items that are no longer kept, by why.", ["why"])
 
     def have(self, id: ItemId) -> bool:
-        """By the item's id or one of its aliases; False once it is too old, even where it still waits to be thrown out."""
+        """By the item's id or one of its aliases.
+
+        False once it is too old, even where it still waits to be thrown out.
+        """
         return self._find(id) is not None
 
     def get(self, id: ItemId) -> Deferred[Item | None]:

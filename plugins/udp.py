@@ -4,15 +4,17 @@
       mainline:
         transports: [{plugin: udp, listen: "0.0.0.0:6881"}]
 
-`open` binds a socket on the context's reactor and hands back a port; from then on core's receiver gets what arrives. There are
-no sessions here: the source of a datagram may be forged, so nothing it causes may hurt anybody but its own sender.
+`open` binds a socket on the context's reactor and hands back a port; from then on core's receiver gets what arrives.
+There are no sessions here: the source of a datagram may be forged, so nothing it causes may hurt anybody but its own
+sender.
 
 What a transport owes to the rest:
 
 - bounds: datagrams over `largest` are dropped, both ways, and counted. The socket's own queue is the system's;
-- what the system refuses to send (no route, a full buffer, a port nobody listens on) is counted and lost, as on the network;
-- speed: on a real socket `sendto` is called directly, which saves a third on many small packets; where there is no socket
-  (the simulator, a test) `transport.write` does.
+- what the system refuses to send (no route, a full buffer, a port nobody listens on) is counted and lost, as on the
+  network;
+- speed: on a real socket `sendto` is called directly, which saves a third on many small packets; where there is no
+  socket (the simulator, a test) `transport.write` does.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ from p2pframe.plugin import Address, Field, PluginConfig, Size, plugin
 
 def _ip_only(address: PeerAddress) -> PeerAddress:
     if address.kind != "ip":
-        raise PydanticCustomError("listen_name", "bind to an IP address of this machine, not to a name: 0.0.0.0:port for all")
+        raise PydanticCustomError(
+            "listen_name", "bind to an IP address of this machine, not to a name: 0.0.0.0:port for all"
+        )
     return address
 
 
@@ -46,7 +50,9 @@ class UdpConfig(PluginConfig):
     listen: Annotated[Address, AfterValidator(_ip_only)] = Field(
         PeerAddress("0.0.0.0", 0), description="Where to bind; port 0 lets the system choose."
     )
-    largest: Size = Field(1_500, ge=1, le=65_507, description="Datagrams with more bytes than this are dropped and counted.")
+    largest: Size = Field(
+        1_500, ge=1, le=65_507, description="Datagrams with more bytes than this are dropped and counted."
+    )
 
 
 @plugin("udp", config=UdpConfig)
@@ -143,8 +149,8 @@ class UdpPort:
         elif target.kind != "ip" or (":" in target.host and not self._six):
             receiving.dropped.add(1, "unreachable")
         else:
-            # A socket bound to [::] reaches IPv4 too, by mapped addresses (RFC 4291, section 2.5.5.2); `PeerAddress` knows them
-            # by their plain form, so that a peer has one address.
+            # A socket bound to [::] reaches IPv4 too, by mapped addresses (RFC 4291, section 2.5.5.2); `PeerAddress`
+            # knows them by their plain form, so that a peer has one address.
             host = f"::ffff:{target.host}" if self._six and ":" not in target.host else target.host
             try:
                 if receiving.socket is not None:

@@ -5,16 +5,18 @@
         transports: [{plugin: unix, folder: ./sockets, listen: [alice]}]        # ./sockets/alice.sock
         discovery: [{plugin: static, peers: ["bob.unix:1"]}]                    # ./sockets/bob.sock
 
-A peer is named by its socket: the address `bob.unix` is `bob.sock` in the folder (the port is there because addresses have one; it
-means nothing here). So addresses stay what they are to the rest of the node, and a network may have `tcp` beside it: name this
-one first, as the first transport that can dial an address gets it.
+A peer is named by its socket: the address `bob.unix` is `bob.sock` in the folder (the port is there because addresses
+have one; it means nothing here). So addresses stay what they are to the rest of the node, and a network may have `tcp`
+beside it: name this one first, as the first transport that can dial an address gets it.
 
-Who may connect is for the file system to say. A folder that the node makes is the user's own (mode 0700), and a socket is of mode
-0600 unless the config says otherwise. Where the system tells who the other end is (Linux does), only root, the node's own user and
-those in `users` get any further: that is checked in `prove`, before a byte is read, where `tls` checks certificates.
+Who may connect is for the file system to say. A folder that the node makes is the user's own (mode 0700), and a socket
+is of mode 0600 unless the config says otherwise. Where the system tells who the other end is (Linux does), only root,
+the node's own user and those in `users` get any further: that is checked in `prove`, before a byte is read, where `tls`
+checks certificates.
 
-Whoever dials us has no address of its own on a Unix socket. To the node all of them are `unknown`, one netgroup: they share its
-rates, and what is held against one of them is held against all. Let an upgrade prove a peer id where that matters.
+Whoever dials us has no address of its own on a Unix socket. To the node all of them are `unknown`, one netgroup: they
+share its rates, and what is held against one of them is held against all. Let an upgrade prove a peer id where that
+matters.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ from p2pframe.model import PeerAddress, PeerId, TransportInfo
 from p2pframe.plugin import Field, PluginConfig, plugin
 
 SUFFIX = ".unix"
-# A sockaddr_un has room for so many bytes (unix(7)); with more, the system would bind to a path that was cut off, or refuse.
+# A sockaddr_un has room for so many bytes (unix(7)); with more, the system would bind to a path that was cut off, or
+# refuse.
 LONGEST_PATH = 107
 _PEER = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
 
@@ -49,9 +52,15 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_le
 class UnixConfig(PluginConfig):
     """Options of the `unix` transport."""
 
-    folder: Path = Field(description="The folder of the sockets; made where it is not there. Relative to the config file.")
-    listen: tuple[Name, ...] = Field((), max_length=100, description="Names to listen as; none: this network only dials.")
-    users: tuple[int, ...] = Field((), max_length=1000, description="Numbers of further users who may be at the other end.")
+    folder: Path = Field(
+        description="The folder of the sockets; made where it is not there. Relative to the config file."
+    )
+    listen: tuple[Name, ...] = Field(
+        (), max_length=100, description="Names to listen as; none: this network only dials."
+    )
+    users: tuple[int, ...] = Field(
+        (), max_length=1000, description="Numbers of further users who may be at the other end."
+    )
     mode: int = Field(0o600, ge=0, le=0o777, description="Permissions of the sockets, such as 0o660.")
 
 
@@ -83,14 +92,19 @@ class UnixTransport:
 
     def can_dial(self, address: PeerAddress) -> bool:
         """Names that end in `.unix`, with a plain word before it: no peer's address leads out of the folder."""
-        return address.kind == "name" and address.host.endswith(SUFFIX) and bool(_PEER.match(address.host[: -len(SUFFIX)]))
+        return (
+            address.kind == "name" and address.host.endswith(SUFFIX) and bool(_PEER.match(address.host[: -len(SUFFIX)]))
+        )
 
     def dial(self, address: PeerAddress, peer_id: PeerId | None) -> IStreamClientEndpoint:
         """The endpoint of that name's socket. A `peer_id` is for an upgrade or the protocol to prove."""
         return UNIXClientEndpoint(self._reactor, str(self._path(address.host[: -len(SUFFIX)])))
 
     def listeners(self) -> Sequence[Listener]:
-        """One for each name. A lock beside the socket keeps two nodes apart, and lets one take over what a crash left."""
+        """One for each name.
+
+        A lock beside the socket keeps two nodes apart, and lets one take over what a crash left.
+        """
         paths = [self._path(name) for name in self.config.listen]
         return [
             Listener(UNIXServerEndpoint(self._reactor, str(path), mode=self.config.mode, wantPID=True), str(path))

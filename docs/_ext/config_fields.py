@@ -132,7 +132,13 @@ def rows(model: type[BaseModel]) -> Iterator[Row]:
             raise ValueError(f"{model.__module__}.{model.__name__}.{name}: an option needs a description")
         bound = constraints(field)
         kind = type_name(field.annotation, field.metadata)
-        yield Row(field.alias or name, f"{kind}, {bound}" if bound else kind, default(field), field.description, is_live(model, name))
+        yield Row(
+            field.alias or name,
+            f"{kind}, {bound}" if bound else kind,
+            default(field),
+            field.description,
+            is_live(model, name),
+        )
 
 
 def nested_models(model: type[BaseModel]) -> list[type[BaseModel]]:

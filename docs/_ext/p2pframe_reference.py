@@ -130,7 +130,11 @@ def attributes(definition: ast.ClassDef) -> list[tuple[str, str, str]]:
     for node, after in zip(definition.body, [*definition.body[1:], None], strict=True):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id[0] != "_":
             doc = ""
-            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str):
+            if (
+                isinstance(after, ast.Expr)
+                and isinstance(after.value, ast.Constant)
+                and isinstance(after.value.value, str)
+            ):
                 doc = after.value.value
             out.append((node.target.id, ast.unparse(node.annotation), doc))
     return out
@@ -163,7 +167,11 @@ def value(cls: type) -> nodes.section:
     for name, signature in signatures(definition).items():
         if not name.startswith("_"):
             entries.append((signature, prose(getattr(cls, name).__doc__)))
-    doc = cls.__doc__ if not (dataclasses.is_dataclass(cls) and (cls.__doc__ or "").startswith(cls.__name__ + "(")) else ""
+    doc = (
+        cls.__doc__
+        if not (dataclasses.is_dataclass(cls) and (cls.__doc__ or "").startswith(cls.__name__ + "("))
+        else ""
+    )
     return section(cls.__name__, prose(doc), definitions(entries), id=f"value-{cls.__name__}")
 
 
@@ -185,7 +193,11 @@ def config_table(model: type[BaseModel]) -> list[nodes.Node]:
         table(["Option", "Type", "Default", "What it does", "Live"], map(cells, found), [20, 15, 15, 45, 5])
     ]
     for nested in nested_models(model):
-        out += [nodes.paragraph("", "", nodes.strong(text=nested.__name__)), *prose(nested.__doc__), *config_table(nested)]
+        out += [
+            nodes.paragraph("", "", nodes.strong(text=nested.__name__)),
+            *prose(nested.__doc__),
+            *config_table(nested),
+        ]
     return out
 
 
@@ -226,7 +238,7 @@ class Provided(Generated):
 
 
 class PageValues(Generated):
-    """`{page-values}`: the values on the page p2pframe.interfaces: what its interfaces take and give, beside p2pframe.model."""
+    """`{page-values}`: what the interfaces of the page p2pframe.interfaces take and give, beside p2pframe.model."""
 
     def generate(self) -> Iterator[nodes.Node]:
         page = import_module("p2pframe.interfaces")
@@ -280,7 +292,9 @@ class Plugins(Generated):
                 except (ImportError, AttributeError) as error:
                     self.warn(f"plugin {point.name} ({point.value}): {error}")
                     continue
-                made.append(section(f"{kind}: `{spec.name}`", prose(cls.__doc__), config_table(spec.config), id=point.name))
+                made.append(
+                    section(f"{kind}: `{spec.name}`", prose(cls.__doc__), config_table(spec.config), id=point.name)
+                )
             yield from made
 
 

@@ -104,10 +104,15 @@ def test_all_that_is_asked_for_must_hold(options, reason):
 def test_one_is_needed():
     verdict = authenticator().admit(peer(None), Slot.INBOUND)
     assert verdict.reason == "no-certificate"
-    assert authenticator(names=["a.example"]).admit(peer(certificate((), ())), Slot.INBOUND).evidence.endswith("no name")
+    assert (
+        authenticator(names=["a.example"]).admit(peer(certificate((), ())), Slot.INBOUND).evidence.endswith("no name")
+    )
 
 
-@given(st.binary(max_size=300) | st.integers(0, len(CERTIFICATE) - 1).map(lambda n: CERTIFICATE[:n] + b"\xff" + CERTIFICATE[n + 1 :]))
+@given(
+    st.binary(max_size=300)
+    | st.integers(0, len(CERTIFICATE) - 1).map(lambda n: CERTIFICATE[:n] + b"\xff" + CERTIFICATE[n + 1 :])
+)
 def test_a_mangled_one_is_refused_or_read_and_never_raises(der):
     verdict = authenticator(names=["node.example"], subject={"O": "Example"}).admit(peer(der), Slot.INBOUND)
     assert verdict or verdict.reason in {"bad-certificate", "wrong-name", "wrong-subject"}

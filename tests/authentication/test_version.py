@@ -25,7 +25,9 @@ def test_it_is_an_authenticator():
     verifyObject(IReconfigurable, authenticator())
 
 
-@pytest.mark.parametrize(("version", "let_in"), [(70016, True), (70015, True), (70014, False), (None, False), (0, False)])
+@pytest.mark.parametrize(
+    ("version", "let_in"), [(70016, True), (70015, True), (70014, False), (None, False), (0, False)]
+)
 def test_old_versions_stay_out(version, let_in):
     verdict = authenticator(minimum=70015).admit(peer(version), Slot.INBOUND)
     assert bool(verdict) is let_in

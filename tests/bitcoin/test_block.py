@@ -207,7 +207,10 @@ def test_the_first_transaction_and_no_other_is_a_coinbase():
     assert reason_of(remade(block, [spend(1), spend(2)])) == ("bad-cb-missing", False)
     second = build_coinbase(9, 1, b"\x51", commit=False)
     for another in (second, build_coinbase(9, 1, b"\x51")):
-        assert reason_of(remade(block, [build_coinbase(1, 1, b"\x51", [another]), another])) == ("bad-cb-multiple", False)
+        assert reason_of(remade(block, [build_coinbase(1, 1, b"\x51", [another]), another])) == (
+            "bad-cb-multiple",
+            False,
+        )
     nothing = build_transaction([TxInput(NULL_HASH, 3)], [PAY])
     check_block(remade(block, [build_coinbase(1, 1, b"\x51", [nothing]), nothing]))
 

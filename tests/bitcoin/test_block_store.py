@@ -1,4 +1,7 @@
-"""The block store: blocks come back as they went in, pruning keeps what must be kept, and damage costs a download at most."""
+"""The block store.
+
+Blocks come back as they went in, pruning keeps what must be kept, and damage costs a download at most.
+"""
 
 from __future__ import annotations
 

@@ -108,7 +108,9 @@ def test_a_bad_checksum_drops_one_message():
     assert hear(bytes(bad) + FRAMING.frame("ping", b"12345678")).heard == [("corrupt", "ping"), ("ping", b"12345678")]
 
 
-@pytest.mark.parametrize("command", [b"unheard\0\0\0\0\0", b"ping\0x\0\0\0\0\0\0", b"\xff" * 12, bytes(12), b"ping        "])
+@pytest.mark.parametrize(
+    "command", [b"unheard\0\0\0\0\0", b"ping\0x\0\0\0\0\0\0", b"\xff" * 12, bytes(12), b"ping        "]
+)
 def test_unknown_types_and_padding_that_is_not_nul_count_as_unknown(command):
     strange = MAGIC + command + b"\x01\0\0\0" + hash256(b"!")[:4] + b"!"
     listener = hear(strange + FRAMING.frame("ping", b"12345678") + FRAMING.frame("inv"))

@@ -164,7 +164,9 @@ def test_the_two_peers_are_the_same_all_day_and_others_the_next(peers):
 def test_another_node_tells_other_peers(peers):
     first, second = gossip(seed=1)[0], gossip(seed=2)[0]
     news = [entry(number) for number in range(10)]
-    assert told(first.received(peers[0], news, False, peers, NOW)) != told(second.received(peers[0], news, False, peers, NOW))
+    assert told(first.received(peers[0], news, False, peers, NOW)) != told(
+        second.received(peers[0], news, False, peers, NOW)
+    )
 
 
 def test_sessions_that_end_are_told_nothing(peers):
@@ -201,7 +203,9 @@ def test_each_network_has_its_own_answer_and_they_are_few():
 
 
 def test_an_answer_has_only_what_may_be_told_and_an_empty_one_does_not_last():
-    book = Book(FoundAddress(PeerAddress("10.0.0.1", 8333), 1, NOW), FoundAddress(PeerAddress("node.example", 8333, "name")))
+    book = Book(
+        FoundAddress(PeerAddress("10.0.0.1", 8333), 1, NOW), FoundAddress(PeerAddress("node.example", 8333, "name"))
+    )
     one, _ = gossip(book)
     assert one.answer(Session(1), NOW) == []
     book.found.append(FoundAddress(PeerAddress("8.8.8.8", 8333), 1))

@@ -136,7 +136,9 @@ def test_nodes_learn_of_each_other_by_gossip_and_dial_into_outbound_slots(bitcoi
         peers = (addresses[0],) if n else ()
         nodes.append(bitcoins.start(address, peers, options=f", external: ['{address}:18444']"))
     bitcoins.net.run_until(
-        lambda: all(any(s.slot is Slot.OUTBOUND for s in open_sessions(node)) for node in nodes[1:]), limit=600.0, step=0.1
+        lambda: all(any(s.slot is Slot.OUTBOUND for s in open_sessions(node)) for node in nodes[1:]),
+        limit=600.0,
+        step=0.1,
     )
 
 

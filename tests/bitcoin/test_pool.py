@@ -90,7 +90,12 @@ def test_a_transaction_is_found_by_both_its_ids(bench):
     assert transaction.txid != transaction.wtxid
     assert not bench.pool.have(transaction.wtxid)
     item = bench.pool.item(transaction.raw)
-    assert (item.topic, item.id, item.aliases, item.size) == (TX, transaction.wtxid, (transaction.txid,), transaction.size)
+    assert (item.topic, item.id, item.aliases, item.size) == (
+        TX,
+        transaction.wtxid,
+        (transaction.txid,),
+        transaction.size,
+    )
     assert bench.give(transaction)
     for id in (transaction.wtxid, transaction.txid):
         assert bench.pool.have(id)
@@ -358,7 +363,9 @@ def test_pushes_of_data_are_only_pushes(parts):
 
 @given(st.integers(1, 300), st.booleans(), st.binary(max_size=300))
 def test_outpoints_are_those_of_the_inputs(number, witness, script):
-    transaction = tx(*[(n.to_bytes(32, "big"), n) for n in range(number)], witness=(b"w",) if witness else (), script=script)
+    transaction = tx(
+        *[(n.to_bytes(32, "big"), n) for n in range(number)], witness=(b"w",) if witness else (), script=script
+    )
     expected = [spend.txid + spend.vout.to_bytes(4, "little") for spend in transaction.spends]
     assert outpoints(transaction.raw, 0) == expected
     assert outpoints(b"xyz" + transaction.raw, 3) == expected

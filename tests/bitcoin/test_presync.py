@@ -158,7 +158,10 @@ def test_a_hundred_thousand_cheap_headers_cost_a_bit_for_each_period() -> None:
 
 
 def test_a_longer_chain_of_less_work_on_the_second_pass_runs_out_of_commitments() -> None:
-    """The first pass sees few headers of much work, the second many of little: only a chain that allows both can be asked."""
+    """The first pass sees few headers of much work, the second many of little.
+
+    Only a chain that allows both can be asked.
+    """
     chain = replace(CHAIN, min_difficulty_blocks=True, minimum_chain_work=10_000, redownload_buffer=50_000)
     hard, previous, time = [], REGTEST.genesis_hash, START
     for number in range(50):

@@ -1,4 +1,7 @@
-"""What is routable: each refused range at both its ends and one step outside, by a second opinion where there is one."""
+"""What is routable.
+
+Each refused range at both its ends and one step outside, by a second opinion where there is one.
+"""
 
 from __future__ import annotations
 
@@ -43,10 +46,12 @@ def test_ranges_end_where_they_end(text):
 @pytest.mark.parametrize(
     "host",
     [
-        "0.0.0.0", "10.1.2.3", "100.64.0.1", "100.127.255.255", "127.0.0.1", "169.254.169.254", "172.31.0.1", "192.0.2.1",
+        "0.0.0.0", "10.1.2.3", "100.64.0.1", "100.127.255.255", "127.0.0.1", "169.254.169.254", "172.31.0.1",
+        "192.0.2.1",
         "192.168.1.1", "198.18.0.1", "198.19.255.255", "224.0.0.1", "239.255.255.255", "255.255.255.255", "::", "::1",
         "::ffff:10.0.0.1", "64:ff9b::808:808", "fe80::1", "fc00::1", "fd00::1", "ff02::1", "2001:db8::1", "2001::1",
-        "2001:0:4136:e378:8000:63bf:3fff:fdd2", "2001:2::1", "2001:10::1", "2002:a00:1::1", "3fff::1", "5f00::1", "200::1",
+        "2001:0:4136:e378:8000:63bf:3fff:fdd2", "2001:2::1", "2001:10::1", "2002:a00:1::1", "3fff::1", "5f00::1",
+        "200::1",
     ],
 )  # fmt: skip
 def test_refused(host):
@@ -54,7 +59,8 @@ def test_refused(host):
 
 
 @pytest.mark.parametrize(
-    "host", ["8.8.8.8", "1.1.1.1", "100.128.0.1", "172.32.0.1", "192.0.1.1", "223.255.255.255", "2606:4700::1111", "2a00::1",
+    "host", ["8.8.8.8", "1.1.1.1", "100.128.0.1", "172.32.0.1", "192.0.1.1", "223.255.255.255", "2606:4700::1111",
+    "2a00::1",
              "::ffff:8.8.8.8", ONION]
 )  # fmt: skip
 def test_taken(host):

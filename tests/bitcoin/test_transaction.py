@@ -38,12 +38,13 @@ transactions = st.builds(
 
 # The first transaction of BIP143's examples: one plain and one witness input.
 SIGNED = (
-    "01000000000102fff7f7881a8099afa6940d42d1e7f6362bec38171ea3edf433541db4e4ad969f00000000494830450221008b9d1dc26ba6a9cb"
-    "62127b02742fa9d754cd3bebf337f7a55d114c8e5cdd30be022040529b194ba3f9281a99f2b1c0a19c0489bc22ede944ccf4ecbab4cc618ef3ed"
-    "01eeffffffef51e1b804cc89d182d279655c3aa89e815b1b309fe287d9b2b55d57b90ec68a0100000000ffffffff02202cb206000000001976a9"
-    "148280b37df378db99f66f85c95a783a76ac7a6d5988ac9093510d000000001976a9143bde42dbee7e4dbe6a21b2d50ce2f0167faa815988ac00"
-    "0247304402203609e17b84f6a7d30c80bfa610b5b4542f32a8a0d5447a12fb1366d7f01cc44a0220573a954c4518331561406f90300e8f335"
-    "8f51928d43c212a8caed02de67eebee0121025476c2e83188368da1ff3e292e7acafcdb3566bb0ad253f62fc70f07aeee635711000000"
+    "01000000000102fff7f7881a8099afa6940d42d1e7f6362bec38171ea3edf433541db4e4ad969f0000000049483045022100"
+    "8b9d1dc26ba6a9cb62127b02742fa9d754cd3bebf337f7a55d114c8e5cdd30be022040529b194ba3f9281a99f2b1c0a19c04"
+    "89bc22ede944ccf4ecbab4cc618ef3ed01eeffffffef51e1b804cc89d182d279655c3aa89e815b1b309fe287d9b2b55d57b9"
+    "0ec68a0100000000ffffffff02202cb206000000001976a9148280b37df378db99f66f85c95a783a76ac7a6d5988ac909351"
+    "0d000000001976a9143bde42dbee7e4dbe6a21b2d50ce2f0167faa815988ac000247304402203609e17b84f6a7d30c80bfa6"
+    "10b5b4542f32a8a0d5447a12fb1366d7f01cc44a0220573a954c4518331561406f90300e8f3358f51928d43c212a8caed02d"
+    "e67eebee0121025476c2e83188368da1ff3e292e7acafcdb3566bb0ad253f62fc70f07aeee635711000000"
 )
 
 
@@ -146,7 +147,9 @@ def test_encodings_that_are_refused(raw, why):
 
 
 def test_long_counts_are_read():
-    many = build_transaction([TxInput(bytes(32), n, b"", 0, (b"x",) * 260) for n in range(260)], [TxOutput(1, b"")] * 260)
+    many = build_transaction(
+        [TxInput(bytes(32), n, b"", 0, (b"x",) * 260) for n in range(260)], [TxOutput(1, b"")] * 260
+    )
     parsed = parse_transaction(many.raw)
     assert len(parsed.inputs) == 260 and len(parsed.outputs) == 260 and parsed.inputs[259].witness == (b"x",) * 260
 
@@ -215,7 +218,9 @@ def test_a_coinbase_says_its_height(height):
     assert coinbase_height(build_coinbase(height, 50, b"\x51", extra=b"tag")) == height
 
 
-@pytest.mark.parametrize("script", [b"", b"\x01\x05", b"\x02\x80\x00"[:2], b"\x02\x20\x00", b"\x4c\x01\x20", b"\x03\x01"])
+@pytest.mark.parametrize(
+    "script", [b"", b"\x01\x05", b"\x02\x80\x00"[:2], b"\x02\x20\x00", b"\x4c\x01\x20", b"\x03\x01"]
+)
 def test_a_height_that_is_not_in_shortest_form_is_none(script):
     assert coinbase_height(build_transaction([coinbase(script)], [PAY])) is None
 

@@ -66,7 +66,9 @@ def test_too_many_is_told_apart_from_malformed():
 
 
 def test_a_reader_reads_each_kind_of_number_and_knows_its_end():
-    reader = Reader(bytes.fromhex("01 02000000 0300000000000000 ffffffff feffffffffffffff 208d 04".replace(" ", "")), "x")
+    reader = Reader(
+        bytes.fromhex("01 02000000 0300000000000000 ffffffff feffffffffffffff 208d 04".replace(" ", "")), "x"
+    )
     numbers = [reader.u8(), reader.u32(), reader.u64(), reader.i32(), reader.i64(), reader.u16_big(), reader.compact()]
     assert numbers == [1, 2, 3, -1, -2, 8333, 4] and reader.left == 0
     reader.end()

@@ -38,7 +38,8 @@ class Tcp:
 
     def listeners(self):
         return [
-            Listener(TCP4ServerEndpoint(self.context.reactor, a.port, interface=a.host), str(a)) for a in self.config.listen
+            Listener(TCP4ServerEndpoint(self.context.reactor, a.port, interface=a.host), str(a))
+            for a in self.config.listen
         ]
 
     def prove(self, wire):

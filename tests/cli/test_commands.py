@@ -132,13 +132,18 @@ def test_usage_errors_have_status_2(run):
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys, p2pframe.cli; print(sorted(m for m in sys.modules if m.split('.')[0] in ('pydantic', 'twisted', 'yaml')))"
+    code = (
+        "import sys, p2pframe.cli; print(sorted(m for m in sys.modules if m.split('.')[0] in ('pydantic', 'twisted', "
+        "'yaml')))"
+    )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["check", "--help"], ["--version"]])
 def test_it_runs_as_a_module(arguments):
-    result = subprocess.run([sys.executable, "-m", "p2pframe.cli", *arguments], cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-m", "p2pframe.cli", *arguments], cwd=ROOT, capture_output=True, text=True
+    )
     assert "Traceback" not in result.stderr
     assert result.returncode == 0 or "not installed" in result.stderr

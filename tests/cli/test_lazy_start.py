@@ -42,7 +42,12 @@ def modules(folder, transport="tcp"):
     """What a start with that transport has imported."""
     (folder / "node.yaml").write_text(CONFIG.replace("TRANSPORT", transport))
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], cwd=folder, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", PROGRAM],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stdout))
@@ -51,7 +56,13 @@ def modules(folder, transport="tcp"):
 def test_a_plugin_is_imported_when_it_is_named_and_not_before(tmp_path):
     named = modules(tmp_path)
     assert {"p2pframe.transports.tcp", "p2pframe.relay.flood", "p2pframe.storage.memory"} <= named
-    for other in ("transports.tls", "relay.inventory", "storage.sqlite", "discovery.dns_seed", "authentication.certificate"):
+    for other in (
+        "transports.tls",
+        "relay.inventory",
+        "storage.sqlite",
+        "discovery.dns_seed",
+        "authentication.certificate",
+    ):
         assert f"p2pframe.{other}" not in named
     assert "p2pframe.transports.tls" in modules(tmp_path, "tls")
 

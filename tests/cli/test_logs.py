@@ -144,7 +144,8 @@ def test_json_has_the_fields():
     log.event("peer {peer} left", peer="a\nb", bytes=5, time=1000.25, level=LogLevel.warn)
     [line] = log.lines
     assert json.loads(line) == {
-        "time": "1970-01-01T00:16:40.250Z", "level": "warn", "from": "main", "text": "peer a\\nb left", "peer": "a\\nb", "bytes": 5,
+        "time": "1970-01-01T00:16:40.250Z", "level": "warn", "from": "main", "text": "peer a\\nb left", "peer": "a\\nb",
+        "bytes": 5,
     }  # fmt: skip
 
 

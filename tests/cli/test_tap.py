@@ -65,7 +65,12 @@ class Place:
     def run(self, *options, **kwargs):
         """Run to the end; no traceback, whatever happens."""
         result = subprocess.run(
-            self.command(*options, **kwargs), cwd=self.path, env=self.env, capture_output=True, text=True, timeout=DEADLINE
+            self.command(*options, **kwargs),
+            cwd=self.path,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
         )
         assert "Traceback" not in result.stdout + result.stderr
         return result
@@ -145,7 +150,9 @@ def test_config_errors_end_the_start(place, options, program):
     place.write(start="sideways", chatty=", line: 5")
     result = place.run(*options, program=program)
     assert result.returncode == 1
-    assert "node.yaml:3:41: storage.start: must be 'well', 'late', 'failing', 'failing-late' or 'never'" in result.stderr
+    assert (
+        "node.yaml:3:41: storage.start: must be 'well', 'late', 'failing', 'failing-late' or 'never'" in result.stderr
+    )
     assert "node.yaml:8:33: applications.0.line: unknown key 'line' (did you mean 'lines'?)" in result.stderr
     assert "2 mistakes: the node does not start" in result.stderr
     assert not (place.path / "data").exists()
@@ -212,7 +219,11 @@ def test_a_daemon_has_started_when_the_command_returns(place, start):
     pid = place.daemon_pid()
     assert pid != os.getpid()
     # No pidfile, no twistd.log: what it leaves is in its data directory.
-    assert sorted(p.name for p in place.path.iterdir() if not p.name.startswith(".")) == ["data", "node.yaml", "plugins"]
+    assert sorted(p.name for p in place.path.iterdir() if not p.name.startswith(".")) == [
+        "data",
+        "node.yaml",
+        "plugins",
+    ]
     log = (place.path / "data" / "node.log").read_text()
     assert "starting up" in log and "line 2" in log and "node started" in log
     end(pid)
@@ -343,7 +354,9 @@ def test_it_stops_when_its_terminal_goes(place):
 
 def test_a_log_file_rotates_within_bounds_and_like_lines_are_counted(place):
     place.write(node=", log_file: my.log, log_size: 10kB, log_files: 2, log_rate: 400", chatty=", lines: 1000")
-    process = subprocess.Popen(place.command("--nodaemon"), cwd=place.path, env=place.env, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        place.command("--nodaemon"), cwd=place.path, env=place.env, stdout=subprocess.PIPE, text=True
+    )
     try:
         until(lambda: (place.path / "my.log").exists() and "more suppressed" in (place.path / "my.log").read_text())
         process.send_signal(signal.SIGTERM)
@@ -379,7 +392,12 @@ def test_json_lines(place):
 
 def test_help_and_a_forgotten_config(place):
     result = subprocess.run(
-        [sys.executable, "-c", TWISTD, "p2pnode"], cwd=place.path, env=place.env, capture_output=True, text=True, timeout=DEADLINE
+        [sys.executable, "-c", TWISTD, "p2pnode"],
+        cwd=place.path,
+        env=place.env,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
     )
     assert result.returncode == 1
     assert "which configuration? -c FILE" in result.stdout

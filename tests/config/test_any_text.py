@@ -14,9 +14,11 @@ from .conftest import Folder
 from .test_thirty_mistakes import DISCOVERY, LIMITS, MAIN
 
 PIECES = [
-    "", " ", "\n", "  ", ":", "-", "{", "}", "[", "]", ",", "'", '"', "&a ", "*a", "!include ", "!!int ", "|", ">", "#", "%", "~",
+    "", " ", "\n", "  ", ":", "-", "{", "}", "[", "]", ",", "'", '"', "&a ", "*a", "!include ", "!!int ", "|", ">", "#",
+    "%", "~",
     "${",
-    "${SHORT}", '"${SHORT}"', "null", "true", "1", "1e3", ".inf", '"\\0"', "{}", "[]", "plugin: ", "main", "network: main", "\t",
+    "${SHORT}", '"${SHORT}"', "null", "true", "1", "1e3", ".inf", '"\\0"', "{}", "[]", "plugin: ", "main",
+    "network: main", "\t",
     "x: ", "<<: ", "0x", "9" * 50, "é", "\u2028", "limits.yaml", "discovery.yaml", "[[1]]", "{a: {b: 1}}", "- 1", "? x",
 ]  # fmt: skip
 
@@ -30,7 +32,11 @@ def place(tmp_path_factory):
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=250)
-@given(edits=st.lists(st.tuples(st.integers(0, len(MAIN)), st.integers(0, 12), st.sampled_from(PIECES)), min_size=1, max_size=4))
+@given(
+    edits=st.lists(
+        st.tuples(st.integers(0, len(MAIN)), st.integers(0, 12), st.sampled_from(PIECES)), min_size=1, max_size=4
+    )
+)
 def test_an_edited_config_is_good_or_has_problems_with_places(place, edits):
     folder, registry = place
     text = MAIN

@@ -84,7 +84,9 @@ def test_the_node_the_storage_and_the_applications(folder):
     old = GOOD + "applications: [{plugin: miner, network: main}]\n"
     new = old.replace("  plugin_path", "  log_level: debug\n  plugin_path")
     assert changes(folder, old, new).node.effect is Effect.LIVE
-    assert changes(folder, old, old.replace("  plugin_path", "  data_dir: x\n  plugin_path")).node.effect is Effect.RESTART
+    assert (
+        changes(folder, old, old.replace("  plugin_path", "  data_dir: x\n  plugin_path")).node.effect is Effect.RESTART
+    )
     assert changes(folder, old, old + "storage: {plugin: sqlite, file: x}\n").storage.effect is Effect.RESTART
     assert changes(folder, old, GOOD).applications.effect is Effect.RESTART
 

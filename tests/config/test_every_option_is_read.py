@@ -1,4 +1,4 @@
-"""Every option is read by something, and what is marked live is marked so in a class that takes new options while it runs."""
+"""Every option is read by something, and what is marked live stands in a class that takes new options while it runs."""
 
 from __future__ import annotations
 

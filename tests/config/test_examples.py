@@ -52,7 +52,9 @@ def test_each_passes_the_schema(copies, file):
 
 
 def test_the_two_regtest_nodes_share_nothing_but_the_wire():
-    one, other = (yaml.safe_load((ROOT / "examples" / name).read_text()) for name in ("regtest.yaml", "regtest-follower.yaml"))
+    one, other = (
+        yaml.safe_load((ROOT / "examples" / name).read_text()) for name in ("regtest.yaml", "regtest-follower.yaml")
+    )
     assert one["node"]["data_dir"] != other["node"]["data_dir"]
     [listen] = one["networks"]["bitcoin"]["transports"][0]["listen"]
     assert other["networks"]["bitcoin"]["discovery"] == [{"plugin": "static", "peers": [listen]}]

@@ -56,7 +56,9 @@ def test_it_is_a_valid_schema_with_every_plugin(made):
     ],
 )
 def test_it_accepts_what_the_check_accepts(folder, made, more, good):
-    text = GOOD + more + ("  other: " + GOOD.split("  main:")[1].replace("18444", "1") if "network: other" in more else "")
+    text = (
+        GOOD + more + ("  other: " + GOOD.split("  main:")[1].replace("18444", "1") if "network: other" in more else "")
+    )
     data = yaml.safe_load(text)
     assert jsonschema.Draft202012Validator(made).is_valid(data) is good
     if good:
@@ -69,13 +71,17 @@ def test_it_accepts_what_the_check_accepts(folder, made, more, good):
 def test_a_kind_without_plugins_takes_nothing():
     whole, _ = schema(Registry(installed=()))
     jsonschema.Draft202012Validator.check_schema(whole)
-    assert not jsonschema.Draft202012Validator(whole).is_valid({"version": 1, "networks": {"a": {"protocol": {"plugin": "x"}}}})
+    assert not jsonschema.Draft202012Validator(whole).is_valid(
+        {"version": 1, "networks": {"a": {"protocol": {"plugin": "x"}}}}
+    )
 
 
 def test_the_registry_of_a_config_needs_no_good_config(folder):
     text = (folder.path / "plugins" / "all.py").read_text()
     # A name that no installed plugin has.
-    folder.write(text.split("@plugin(")[0] + text[text.index("@plugin(\"mesh\"") :].split("@plugin(\"weighted")[0], "own/mesh.py")
+    folder.write(
+        text.split("@plugin(")[0] + text[text.index('@plugin("mesh"') :].split('@plugin("weighted')[0], "own/mesh.py"
+    )
     path = folder.write("version: 7\nnode: {plugin_path: [own], data_dir: }\n")
     assert "mesh" in registry_for(path, {}).names("relay")
     with pytest.raises(ConfigError, match="no such plugin folder"):

@@ -175,10 +175,16 @@ def test_a_field_that_its_model_keeps_secret_is_not_shown_by_an_error(folder, op
 
 def test_such_a_field_is_used_and_hidden(folder):
     folder.write(LOCKED, "plugins/locked.py").chmod(0o644)
-    text = GOOD + f"    upgrades: [{{plugin: locked, key: {SECRET * 2}, accounts: {{a: {{name: me, password: {SECRET}}}}}}}]\n"
+    text = (
+        GOOD
+        + f"    upgrades: [{{plugin: locked, key: {SECRET * 2}, accounts: {{a: {{name: me, password: {SECRET}}}}}}}]\n"
+    )
     spec = folder.load(text)
     [upgrade] = spec.networks["main"].upgrades
     assert upgrade.config.key.get_secret_value() == SECRET * 2
     assert SECRET not in everything(spec)
     assert spec.effective["networks"]["main"]["upgrades"][0]["key"] == "***"
-    assert diff(spec, folder.load(text.replace("horse", "camel"))).words()[0] == "networks.main.upgrades.0.key: another secret"
+    assert (
+        diff(spec, folder.load(text.replace("horse", "camel"))).words()[0]
+        == "networks.main.upgrades.0.key: another secret"
+    )

@@ -1,5 +1,7 @@
 """A configuration of thirty mistakes yields thirty errors, each at its exact line and column, includes too."""
 
+# ruff: noqa: E501 - expected messages stand in one piece
+
 from __future__ import annotations
 
 MAIN = """\
@@ -94,6 +96,8 @@ def test_each_of_thirty_mistakes_is_reported_at_its_place(folder):
 
 
 def test_no_error_quotes_a_secret(folder):
-    text = "\n".join(folder.problems(MAIN, {"SHORT": "hunter2", "AGENT": "Hunter2"}, discovery=DISCOVERY, limits=LIMITS))
+    text = "\n".join(
+        folder.problems(MAIN, {"SHORT": "hunter2", "AGENT": "Hunter2"}, discovery=DISCOVERY, limits=LIMITS)
+    )
     for secret in ("hunter2", "Hunter2", "99999", "a.example"):
         assert secret not in text

@@ -46,7 +46,10 @@ class Cluster:
         discovery = f"    discovery: [{{plugin: static, peers: [{quoted}]}}]" if peers else ""
         path.write_text(
             TEMPLATE.format(
-                data_dir=self.folder / f"data-{address.replace(':', '-')}", plugins=PLUGINS, discovery=discovery, extra=extra
+                data_dir=self.folder / f"data-{address.replace(':', '-')}",
+                plugins=PLUGINS,
+                discovery=discovery,
+                extra=extra,
             )
         )
         return path

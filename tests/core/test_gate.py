@@ -155,7 +155,9 @@ def test_live_limits_reach_what_is_there():
     budget = world.gate.budget(0.0)
     assert world.gate.accept(peer(), 0.0)
     assert not world.gate.accept(peer(), 0.0)
-    world.gate.reconfigure(Limits(accepts_burst=100, netgroup_accepts_burst=100, messages_burst=1, messages_per_second=1))
+    world.gate.reconfigure(
+        Limits(accepts_burst=100, netgroup_accepts_burst=100, messages_burst=1, messages_per_second=1)
+    )
     assert world.gate.accept(peer(), 0.0)
     assert budget.charge(10, 0.0)
     assert not budget.charge(10, 0.0)
@@ -174,7 +176,10 @@ def test_a_million_refusals_are_a_few_lines_of_log_that_say_how_many():
     assert len(text) < 10_000
     refused = world.refusals.totals["netgroup-rate"]
     assert refused > 900_000
-    assert sum(int(line.split("lines suppressed: ")[1]) for line in text.splitlines() if "suppressed" in line) == refused - 1
+    assert (
+        sum(int(line.split("lines suppressed: ")[1]) for line in text.splitlines() if "suppressed" in line)
+        == refused - 1
+    )
     assert len(world.events) < 100
     assert sum(event.fields.get("count", 1) for event in world.events.since()) == refused
 

@@ -75,7 +75,8 @@ def test_one_name_can_not_be_two_things():
 
 def test_counting_does_not_import_prometheus_client():
     code = (
-        "import sys; from p2pframe.core.metrics import NodeMetrics; NodeMetrics().view('n', 'o').counter('c', 'h').add();"
+        "import sys; from p2pframe.core.metrics import NodeMetrics; NodeMetrics().view('n', 'o').counter('c', "
+        "'h').add();"
         "assert 'prometheus_client' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,4 +1,4 @@
-"""The scheduler asks one peer at a time, in the right order, within its bounds, and gives no item up while anyone has it."""
+"""The scheduler asks one peer at a time, in order, within bounds, and gives no item up while anyone has it."""
 
 from __future__ import annotations
 
@@ -320,7 +320,9 @@ def test_a_peer_that_refused_before_its_turn_came_is_not_asked() -> None:
 
 def test_a_sync_can_name_others_when_all_have_failed_and_may_do_so_from_the_callback() -> None:
     core = Core()
-    core.scheduler.on_exhausted(TX, lambda id: core.scheduler.want(TX, id, [8], urgent=True) if len(core.exhausted) == 1 else None)
+    core.scheduler.on_exhausted(
+        TX, lambda id: core.scheduler.want(TX, id, [8], urgent=True) if len(core.exhausted) == 1 else None
+    )
     core.scheduler.want(TX, A, [1])
     core.asked()
     core.scheduler.failed(TX, A, 1)
@@ -334,7 +336,10 @@ def test_a_sync_can_name_others_when_all_have_failed_and_may_do_so_from_the_call
 
 def test_closing_a_session_out_of_a_timeout_or_a_request_is_safe() -> None:
     core = Core(timeout=5)
-    core.scheduler._on_timeout = lambda session, topic, id: (core.timeouts.append((session, id)), core.scheduler.forget(session))
+    core.scheduler._on_timeout = lambda session, topic, id: (
+        core.timeouts.append((session, id)),
+        core.scheduler.forget(session),
+    )
     core.offer(1, A, B)
     core.offer(2, A, B)
     core.asked()
@@ -480,6 +485,14 @@ def play(steps: list[tuple]) -> list[tuple]:
 
 @settings(max_examples=150)
 @given(st.lists(STEP, max_size=40))
-@example([("offer", 0, [0], False), ("offer", 1, [2, 3], False), ("done", 0), ("offer", 1, [0, 1], False), ("want", [], 1, True)])
+@example(
+    [
+        ("offer", 0, [0], False),
+        ("offer", 1, [2, 3], False),
+        ("done", 0),
+        ("offer", 1, [0, 1], False),
+        ("want", [], 1, True),
+    ]
+)
 def test_one_in_flight_an_item_and_every_candidate_asked_until_it_is_done(steps) -> None:
     assert play(steps) == play(steps), "the same calls give the same requests"

@@ -24,12 +24,22 @@ AGENT = "{plugin: agent, only: ['p2pframe*']}"
 AUTHENTICATION = ["[]", f"[{{plugin: version, minimum: 1}}, {AGENT}, {{plugin: office-hours, hours: ['20:00-23:59']}}]"]
 VALIDATORS = ["[]", "[{plugin: quota, items: 1000}]"]
 STORES = ["{}", "{line: {plugin: recent}}"]
-FIRST = (TRANSPORTS[0], UPGRADES[0], RELAYS[0], TOPOLOGIES[0], STORAGES[0], SCORING[0], AUTHENTICATION[0], VALIDATORS[0], STORES[0])
+FIRST = (
+    TRANSPORTS[0],
+    UPGRADES[0],
+    RELAYS[0],
+    TOPOLOGIES[0],
+    STORAGES[0],
+    SCORING[0],
+    AUTHENTICATION[0],
+    VALIDATORS[0],
+    STORES[0],
+)
 SEAMS = (TRANSPORTS, UPGRADES, RELAYS, TOPOLOGIES, STORAGES, SCORING, AUTHENTICATION, VALIDATORS, STORES)
 
 
 def choices():
-    """Each plugin in the place of the first of its seam, and then all the last ones and all the middle ones together."""
+    """Each plugin in the place of the first of its seam, then all the last and all the middle ones together."""
     yield FIRST
     for index, seam in enumerate(SEAMS):
         for other in seam[1:]:
@@ -98,4 +108,6 @@ def test_lines_spread_a_bad_one_ends_its_session_and_what_is_kept_is_kept(cluste
     assert sum(plugin_errors.values()) == 0
     cluster.stop()
     again = start(ALICE, choice)
-    assert [penalty.subject for penalty in again.view.penalties()] == ([] if choice[4] == "memory" else ["203.0.113.99"])
+    assert [penalty.subject for penalty in again.view.penalties()] == (
+        [] if choice[4] == "memory" else ["203.0.113.99"]
+    )

@@ -1,4 +1,7 @@
-"""Several networks in one node: each with plugins, identity and addresses of its own; storage, bans and metrics are the node's."""
+"""Several networks in one node.
+
+Each with plugins, identity and addresses of its own; storage, bans and metrics are the node's.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,8 @@ def write(cluster, name, peer=None, more="", applications="", chat_limits="messa
     path = cluster.folder / f"{name}.yaml"
     path.write_text(
         TEMPLATE.format(
-            name=name, plugins=PLUGINS, chat=discovery(7001), news=discovery(7002), more=more, applications=applications,
+            name=name, plugins=PLUGINS, chat=discovery(7001), news=discovery(7002), more=more,
+            applications=applications,
             chat_limits=chat_limits,
         )
     )  # fmt: skip
@@ -109,7 +113,9 @@ def test_each_has_an_identity_of_its_own_which_it_keeps(cluster, two):
     ids = {name: opened(bob, name)[0].peer_id for name in ("chat", "news")}
     assert None not in ids.values() and ids["chat"] != ids["news"]
     cluster.stop()
-    alice, bob = (cluster.start_file(at, cluster.folder / f"{name}.yaml") for at, name in ((ALICE, "alice"), (BOB, "bob")))
+    alice, bob = (
+        cluster.start_file(at, cluster.folder / f"{name}.yaml") for at, name in ((ALICE, "alice"), (BOB, "bob"))
+    )
     cluster.net.run_until(lambda: opened(bob, "chat") and opened(bob, "news"))
     assert {name: opened(bob, name)[0].peer_id for name in ("chat", "news")} == ids
     keys = sorted(path for path in (cluster.folder / "alice-data").rglob("*.pem"))
@@ -153,7 +159,9 @@ def test_a_ban_of_one_network_leaves_the_other_alone_also_over_a_restart(cluster
     cluster.net.run(2.0)
     assert opened(alice, "chat") and not opened(alice, "news")
     cluster.stop()
-    alice, bob = (cluster.start_file(at, cluster.folder / f"{name}.yaml") for at, name in ((ALICE, "alice"), (BOB, "bob")))
+    alice, bob = (
+        cluster.start_file(at, cluster.folder / f"{name}.yaml") for at, name in ((ALICE, "alice"), (BOB, "bob"))
+    )
     cluster.net.run_until(lambda: opened(alice, "chat"))
     cluster.net.run(3.0)
     assert not opened(alice, "news")
@@ -302,7 +310,9 @@ def test_bitcoin_and_lines_run_side_by_side(cluster):
     bob = cluster.start_file(BOB, write(cluster, "bob", ALICE, more=follow))
 
     def heights():
-        return [view.status["height"] for node in (alice, bob) for view in node.view.networks() if view.name == "bitcoin"]
+        return [
+            view.status["height"] for node in (alice, bob) for view in node.view.networks() if view.name == "bitcoin"
+        ]
 
     cluster.net.run_until(lambda: opened(bob, "chat"))
     say(cluster, bob, "chat", "how high is the chain?")

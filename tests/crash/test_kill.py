@@ -1,4 +1,6 @@
-"""kill -9 at random points while a node syncs and relays: it starts again without a hand, and has lost nothing that it must keep.
+"""kill -9 at random points while a node syncs and relays.
+
+It starts again without a hand, and has lost nothing that it must keep.
 
 P2PFRAME_CRASH says how many kills (10 where it is not set; `tox -e crash` makes 50), P2PFRAME_CRASH_SEED repeats a run.
 """
@@ -116,7 +118,9 @@ def test_killed_at_random_points_it_loses_nothing_and_syncs_to_the_end(tmp_path:
                         time.sleep(rng.uniform(0.0, 0.05))
                         node.kill()
                 node.kill()
-                identities |= {line.partition("TLS peer id ")[2] for line in node.log().splitlines() if "TLS peer id" in line}
+                identities |= {
+                    line.partition("TLS peer id ")[2] for line in node.log().splitlines() if "TLS peer id" in line
+                }
             node.must_be_clean()
 
             # And now in peace.
@@ -131,7 +135,9 @@ def test_killed_at_random_points_it_loses_nothing_and_syncs_to_the_end(tmp_path:
                 wait_until("all of it", lambda: peer.all_headers() == headers_of(feeder.blocks), 60, node.tail)
                 for block in feeder.blocks:
                     assert peer.block(block.hash) == block.raw
-            identities |= {line.partition("TLS peer id ")[2] for line in node.log().splitlines() if "TLS peer id" in line}
+            identities |= {
+                line.partition("TLS peer id ")[2] for line in node.log().splitlines() if "TLS peer id" in line
+            }
             assert len(identities) == 1, f"its key changed: {identities}"
             node.stop()
             # What it synced is there at once the next time.

@@ -1,4 +1,7 @@
-"""Who else comes to a data directory: a second process is refused; an earlier schema is brought up, a newer one refused."""
+"""Who else comes to a data directory.
+
+A second process is refused; an earlier schema is brought up, a newer one refused.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +97,9 @@ def test_a_database_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
     with P2PNode("node", tmp_path, config()) as node:
         node.start()
         node.stop()
-        databases = [path for path in node.data_dir.rglob("*") if path.is_file() and path.read_bytes()[:15] == b"SQLite format 3"]
+        databases = [
+            path for path in node.data_dir.rglob("*") if path.is_file() and path.read_bytes()[:15] == b"SQLite format 3"
+        ]
         assert databases
         for path in databases:
             connection = sqlite3.connect(path)

@@ -247,7 +247,9 @@ class Liar(DatagramProtocol):
             self.transport.write(forged, addr)
 
 
-def answer_to(datagram, name="seed.example", number=None, owner=None, address="192.0.2.66", record_type=None, trunc=0, rcode=0):
+def answer_to(
+    datagram, name="seed.example", number=None, owner=None, address="192.0.2.66", record_type=None, trunc=0, rcode=0
+):
     asked = dns.Message()
     asked.fromStr(datagram)
     record_type = record_type or asked.queries[0].type
@@ -502,7 +504,10 @@ def test_aliases_are_followed_and_loops_end():
 
 
 def test_names_of_pointers_to_pointers_cost_little():
-    """They kept twisted.names before 26.4 busy: a long chain of pointers, and thousands of names that begin at its end."""
+    """They kept twisted.names before 26.4 busy.
+
+    A long chain of pointers, and thousands of names that begin at its end.
+    """
     head = struct.pack("!6H", 7, 0x8180, 1, 4001, 0, 0) + b"\x04seed\x07example\x00" + struct.pack("!2H", dns.A, dns.IN)
     first = len(head) + 11
     chain = struct.pack("!H", 0xC00C) + b"".join(struct.pack("!H", 0xC000 | (first + 2 * n)) for n in range(4000))

@@ -29,7 +29,9 @@ def test_it_is_a_discovery_of_manual_peers():
 
 
 def test_it_tells_addresses_names_and_ids_once():
-    discovery = static("127.0.0.1:1", "[::1]:2", "node.example:3", {"address": "192.0.2.1:4", "peer_id": "AB:" * 31 + "AB"})
+    discovery = static(
+        "127.0.0.1:1", "[::1]:2", "node.example:3", {"address": "192.0.2.1:4", "peer_id": "AB:" * 31 + "AB"}
+    )
     assert discovery.due(STATE)
     assert result_of(discovery.find(100)) == [
         FoundAddress(PeerAddress("127.0.0.1", 1)),

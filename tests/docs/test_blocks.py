@@ -69,7 +69,9 @@ def test_each_configuration_checks(text: str, checkout: Path) -> None:
     load((checkout / "my-node" if tutorial else checkout) / "node.yaml")
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if "python" in {b[0] for b in blocks(p)}], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if "python" in {b[0] for b in blocks(p)}], ids=lambda page: page.stem
+)
 def test_the_python_of_each_page_runs_from_top_to_bottom(page: Path, checkout: Path) -> None:
     space: dict[str, object] = {"__name__": f"page_{page.stem.replace('-', '_')}"}
     for language, text, line in blocks(page):
@@ -95,7 +97,9 @@ def test_the_yaml_of_each_examples_docstring_checks(text: str, checkout: Path) -
     if set(parts) <= set(NETWORK_KEYS):
         parts = {"networks": {"chat": parts}}
     for network in parts.setdefault("networks", {"bitcoin": {}}).values():
-        network.setdefault("protocol", {"plugin": "beacon", "name": "x"} if "udp" in str(network) else {"plugin": "lines"})
+        network.setdefault(
+            "protocol", {"plugin": "beacon", "name": "x"} if "udp" in str(network) else {"plugin": "lines"}
+        )
         network.setdefault("transports", [{"plugin": "tcp"}])
     whole = {"version": 1, "node": {"plugin_path": ["./plugins"]}, **parts}
     (checkout / "node.yaml").write_text(yaml.safe_dump(whole))
@@ -131,7 +135,9 @@ def test_what_a_page_takes_from_a_file_begins_and_ends_where_it_says(page: Path)
             continue
         source = (page.parent / language.split()[-1]).resolve().read_text()
         for _, marker in re.findall(r":(start-at|end-before): '(.*)'", options):
-            assert source.count(marker) == 1, f"line {line}: {marker!r} is {source.count(marker)} times in {language.split()[-1]}"
+            assert source.count(marker) == 1, (
+                f"line {line}: {marker!r} is {source.count(marker)} times in {language.split()[-1]}"
+            )
 
 
 def test_every_option_limit_and_metric_that_the_pages_name_is_there() -> None:
@@ -171,7 +177,11 @@ def test_the_architecture_names_every_part_of_core_and_every_plugin() -> None:
     rows = [line for line in page.splitlines() if line.startswith("| ")]
     core = {path.stem for path in (ROOT / "p2pframe" / "core").glob("*.py")} - {"__init__"}
     table = page.split("| File | What it is |")[1].split("\n\n")[0]
-    named = {name for line in table.splitlines() for name in re.findall(r"`(\w+)`", line.split("|")[1] if "|" in line else "")}
+    named = {
+        name
+        for line in table.splitlines()
+        for name in re.findall(r"`(\w+)`", line.split("|")[1] if "|" in line else "")
+    }
     # The address book's and the scheduler's own records, and the stack's look at itself, go without a line.
     assert core - named <= {"address_rows", "address_table", "wanted"}
     assert named <= core

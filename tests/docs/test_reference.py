@@ -28,7 +28,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     built = subprocess.run([*command, str(ROOT / "docs"), str(out)], capture_output=True, text=True, timeout=240)
     assert built.returncode == 0, built.stderr
     return {
-        str(path.relative_to(out)): html.unescape(re.sub(r"<[^>]+>", "", path.read_text())) for path in out.rglob("*.html")
+        str(path.relative_to(out)): html.unescape(re.sub(r"<[^>]+>", "", path.read_text()))
+        for path in out.rglob("*.html")
     }
 
 

@@ -1,4 +1,7 @@
-"""Regtest blocks for tests, mined with the project's own codecs; every coinbase pays to a script that anyone can spend."""
+"""Regtest blocks for tests, mined with the project's own codecs.
+
+Every coinbase pays to a script that anyone can spend.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +93,10 @@ def with_another_body(block: Block, transactions: Sequence[Transaction]) -> byte
 
 
 def with_another_witness(block: Block) -> bytes:
-    """The block with another value in its coinbase's witness: same txids, same header, a commitment that does not fit."""
+    """The block with another value in its coinbase's witness.
+
+    Same txids, same header, a commitment that does not fit.
+    """
     coinbase = block.transaction(0)
     assert coinbase.witness_bytes == b"\x01\x20" + bytes(32), "made by make_block"
     changed = coinbase.raw[: -4 - 32] + b"\x01" * 32 + coinbase.raw[-4:]

@@ -1,4 +1,6 @@
-"""Run inside a network namespace of its own by test_examples: a small Internet on lo, with DNS seeds and one mainnet peer.
+"""Run inside a network namespace of its own by test_examples.
+
+A small Internet on lo, with DNS seeds and one mainnet peer.
 
     unshare --net python -m tests.interop.mainnet_namespace FOLDER
 """

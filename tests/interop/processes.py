@@ -80,7 +80,12 @@ class RunningProcess:
         self._from = self.output.stat().st_size if self.output.exists() else 0
         with self.output.open("ab") as out:
             self.process = subprocess.Popen(
-                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=environment
+                command,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=environment,
             )
 
     def log(self, whole: bool = False) -> str:
@@ -227,7 +232,9 @@ class Bcoin(RunningProcess):
         try:
             login = base64.b64encode(f"x:{self.key}".encode()).decode()
             body = json.dumps({"method": method, "params": params, "id": 1})
-            connection.request("POST", "/", body, {"Authorization": f"Basic {login}", "Content-Type": "application/json"})
+            connection.request(
+                "POST", "/", body, {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
+            )
             answer = json.loads(connection.getresponse().read())
         finally:
             connection.close()
@@ -252,9 +259,13 @@ class Bcoin(RunningProcess):
     def wait_for_block(self, hash: str, limit: float = 30.0, *others: RunningProcess) -> None:
         """Until `hash` is its last block."""
         wait_until(
-            f"{self.name} is at {hash}", lambda: self.best() == hash, limit,
-            lambda: "\n".join([f"it is at {self.height()} {self.best()}", self.tail(), *(other.tail() for other in others)]),
-        )  # fmt: skip
+            f"{self.name} is at {hash}",
+            lambda: self.best() == hash,
+            limit,
+            lambda: "\n".join(
+                [f"it is at {self.height()} {self.best()}", self.tail(), *(other.tail() for other in others)]
+            ),
+        )
 
     def wait_for_transaction(self, txid: str, limit: float = 60.0, *others: RunningProcess) -> None:
         """Until a transaction is in its memory pool."""
@@ -271,7 +282,10 @@ def node_modules() -> Path:
     if shutil.which("node") is None:
         missing = "Node.js is not installed"
     elif given is None or not (Path(given) / "bcoin" / "package.json").exists():
-        missing = "bcoin is not installed: `tox -e interop` does that, or scripts/install_bcoin.py FOLDER and P2PFRAME_NODE_MODULES"
+        missing = (
+            "bcoin is not installed: `tox -e interop` does that, or scripts/install_bcoin.py FOLDER and "
+            "P2PFRAME_NODE_MODULES"
+        )
     if missing:
         if os.environ.get("CI"):
             pytest.fail(missing, pytrace=False)

@@ -18,7 +18,9 @@ class Seeds:
     def __init__(self, addresses: list[str]) -> None:
         self.addresses = addresses
 
-    def query(self, query: dns.Query, timeout: object = None) -> Deferred[tuple[list[dns.RRHeader], list[object], list[object]]]:
+    def query(
+        self, query: dns.Query, timeout: object = None
+    ) -> Deferred[tuple[list[dns.RRHeader], list[object], list[object]]]:
         name = query.name.name
         print("asked for", dns.QUERY_TYPES.get(query.type, query.type), name.decode(), flush=True)
         answers = []

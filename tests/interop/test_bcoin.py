@@ -41,7 +41,10 @@ def spend_block(a: Bcoin, height: int) -> tuple[str, str]:
 
 
 def sync_through(ours: P2PNode, bcoin: MakeBcoin, ends: tuple[P2PNode, P2PNode], restart: bool) -> tuple[Bcoin, Bcoin]:
-    """A mines and stops, our node restarts, B syncs from our store alone; A comes back. Both bcoins, at the same tip."""
+    """A mines and stops, our node restarts, B syncs from our store alone; A comes back.
+
+    Both bcoins, at the same tip.
+    """
     at_a, at_b = ends
     a = bcoin("a", [at_a.address]).start()
     best = a.mine(SYNC)[-1]
@@ -95,7 +98,7 @@ def test_the_same_in_memory_without_the_restart(p2pnode: MakeNode, bcoin: MakeBc
 
 
 def test_the_same_with_plugins_from_a_folder(p2pnode: MakeNode, bcoin: MakeBcoin) -> None:
-    """Relay policy, scorer, topology and storage are the worked examples of plugins/, named in the YAML and nothing else."""
+    """Relay policy, scorer, topology and storage are the worked examples of plugins/, named in the YAML alone."""
     swapped = {"relay": {"plugin": "lazy-flood"}, "scoring": [{"plugin": "latency"}], "topology": {"plugin": "near"}}
     ours = p2pnode(node(swapped, storage="journal", plugin_path=[str(EXAMPLE_PLUGINS)])).start()
     a, b = sync_through(ours, bcoin, (ours, ours), restart=True)

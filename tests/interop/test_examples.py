@@ -36,7 +36,9 @@ def example(name: str, folder: Path, changes: Mapping[str, str]) -> P2PNode:
 def test_the_regtest_example_mines_and_its_follower_follows(processes: ExitStack, tmp_path: Path) -> None:
     first, second = free_port(), free_port()
     miner = example(
-        "regtest.yaml", tmp_path, {"18444": str(first), "../plugins": str(ROOT / "plugins"), "interval: 5s": "interval: 400ms"}
+        "regtest.yaml",
+        tmp_path,
+        {"18444": str(first), "../plugins": str(ROOT / "plugins"), "interval: 5s": "interval: 400ms"},
     )
     follower = example("regtest-follower.yaml", tmp_path, {"18444": str(first), "18445": str(second)})
     processes.enter_context(miner)

@@ -1,4 +1,6 @@
-"""What a good node does with what it gets: one test a row, by a scripted peer over real sockets, under each policy and scorer.
+"""What a good node does with what it gets.
+
+One test a row, by a scripted peer over real sockets, under each policy and scorer.
 
 The rows are those of the field: what Bitcoin Core's nodes do. One node a configuration takes all of them, one after the
 other, so that each row also shows that the rows before it have not hurt anybody else.
@@ -304,7 +306,9 @@ def test_headers_that_do_not_connect_are_asked_for_and_not_punished(open_peer: W
     open_peer.show([])
     open_peer.sync()
     open_peer.show([branch[4].header_bytes])
-    asked = decode_locator(open_peer.expect("getheaders", lambda payload: CHAIN[-1].hash in decode_locator(payload).hashes))
+    asked = decode_locator(
+        open_peer.expect("getheaders", lambda payload: CHAIN[-1].hash in decode_locator(payload).hashes)
+    )
     assert asked.hashes[0] == CHAIN[-1].hash
     must_stay_open(open_peer)
 

@@ -13,7 +13,9 @@ from tests.interop.wire_peer import Listener, WirePeer
 pytestmark = [pytest.mark.interop]
 
 
-def test_a_silent_peer_that_dialled_in_first_does_not_hold_up_the_sync_from_one_that_we_chose(p2pnode: MakeNode) -> None:
+def test_a_silent_peer_that_dialled_in_first_does_not_hold_up_the_sync_from_one_that_we_chose(
+    p2pnode: MakeNode,
+) -> None:
     # From genesis on: old, so that it is a long sync, for which one peer is asked at a time.
     blocks = make_chain(30, when=1_296_688_602)
     with Listener() as chosen:

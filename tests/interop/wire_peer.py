@@ -88,7 +88,15 @@ class WirePeer:
         self.send(
             "version",
             encode_version(
-                Version(number, services, int(time.time()), nonce=chosen, user_agent=b"/script:1/", start_height=height, relay=relay)
+                Version(
+                    number,
+                    services,
+                    int(time.time()),
+                    nonce=chosen,
+                    user_agent=b"/script:1/",
+                    start_height=height,
+                    relay=relay,
+                )
             ),
         )
 
@@ -156,7 +164,10 @@ class WirePeer:
         return [kind for kind, _ in self.received]
 
     def sync(self, limit: float = 20.0) -> None:
-        """Until the node has dealt with everything sent so far: a ping of ours and its pong. `Closed` where it hung up."""
+        """Until the node has dealt with everything sent so far: a ping of ours and its pong.
+
+        `Closed` where it hung up.
+        """
         nonce = struct.pack("<Q", next(_nonces))
         self.send("ping", nonce)
         self.expect("pong", lambda payload: payload == nonce, limit)

@@ -1,4 +1,6 @@
-"""Time, chance and threads come from the context: only it, the watchdog and the command line's side reach for the world.
+"""Time, chance and threads come from the context.
+
+Only it, the watchdog and the command line's side reach for the world.
 
 import-linter sees packages, and every module of Twisted is in one; so this reads the source itself.
 """
@@ -36,7 +38,7 @@ EXEMPT = {
 
 
 def names(source: str) -> list[tuple[int, str]]:
-    """Every dotted name that `source` imports, inside functions too, or reads from a module that it imports, by line."""
+    """Every dotted name that `source` imports, inside functions too, or reads from a module it imports, by line."""
     nodes = list(ast.walk(ast.parse(source)))
     found = [(node.lineno, alias.name) for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     modules = {name.split(".")[0] for _, name in found}

@@ -156,7 +156,9 @@ def test_an_answer_from_elsewhere_or_given_twice_is_none(world):
 
 def test_a_flood_from_one_netgroup_is_dropped_at_the_gate_and_others_are_heard(world):
     net, start = world
-    alice = start("192.0.2.1", "alice", interval="1h", limits="{netgroup_datagrams_burst: 50, netgroup_datagrams_per_second: 1}")
+    alice = start(
+        "192.0.2.1", "alice", interval="1h", limits="{netgroup_datagrams_burst: 50, netgroup_datagrams_per_second: 1}"
+    )
     net.sent.clear()
     socket = net.bound["192.0.2.1", 7778].protocol
     for number in range(1000):

@@ -1,4 +1,7 @@
-"""The examples at work in whole nodes, put together by YAML alone: each does what it says, and explains what it refuses."""
+"""The examples at work in whole nodes, put together by YAML alone.
+
+Each does what it says, and explains what it refuses.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +97,9 @@ def test_who_does_not_is_refused_with_the_reason_and_no_line_passes(cluster, tmp
     assert not opened(alice) and not opened(bob)
     ends = [*events(alice, "session.closed"), *events(bob, "session.closed")]
     (refusal, *_) = [end for end in ends if end["reason"] == "refused-by-upgrade"]
-    assert {"another key": "psk-tag", "no key": "psk-magic", "no key at the other end": "psk-magic"}[case] in refusal["evidence"]
+    assert {"another key": "psk-tag", "no key": "psk-magic", "no key at the other end": "psk-magic"}[case] in refusal[
+        "evidence"
+    ]
     if case == "another key":
         assert "does the peer have the same key?" in refusal["evidence"]
 
@@ -113,7 +118,9 @@ def test_upgrades_are_a_chain(cluster, tmp_path):
 
 
 def test_a_validator_that_the_config_names_runs_after_the_protocols_own(cluster):
-    alice, bob = pair(cluster, "    validators: [{plugin: quota, items: 3, interval: 1h}]", bob="    relay: {plugin: flood}")
+    alice, bob = pair(
+        cluster, "    validators: [{plugin: quota, items: 3, interval: 1h}]", bob="    relay: {plugin: flood}"
+    )
     for number in range(5):
         assert say(cluster, bob, f"line {number}") == "accept"
     chat(bob).sessions[1].write(b"LINE \x07 not printable\n")
@@ -202,7 +209,11 @@ def test_a_dry_run_shows_what_it_would_do_and_does_nothing(cluster):
     [
         ("[{plugin: agent, refuse: ['p2pframe-lines*']}]", "unwanted-agent", "authentication.agent"),
         ("[{plugin: version, minimum: 2}, {plugin: agent, refuse: ['*']}]", "old-version", "authentication.version"),
-        ("[{plugin: agent}, {plugin: allow-list, addresses: ['192.0.2.77']}]", "not-listed", "authentication.allow-list"),
+        (
+            "[{plugin: agent}, {plugin: allow-list, addresses: ['192.0.2.77']}]",
+            "not-listed",
+            "authentication.allow-list",
+        ),
     ],
 )
 def test_the_first_authenticator_that_does_not_allow_gives_the_reason(cluster, chain, reason, rule):
@@ -242,7 +253,10 @@ def test_the_peer_log_tells_who_came_and_why_they_went(cluster, tmp_path):
     cluster.net.run(2.0)
     (path,) = (tmp_path / f"data-{ALICE}").rglob("peers.jsonl")
     told = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [(line["kind"], line["network"]) for line in told[:2]] == [("session.opened", "chat"), ("session.closed", "chat")]
+    assert [(line["kind"], line["network"]) for line in told[:2]] == [
+        ("session.opened", "chat"),
+        ("session.closed", "chat"),
+    ]
     assert told[1]["peer"].startswith(BOB) and told[1]["evidence"] == "enough"
 
 

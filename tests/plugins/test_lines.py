@@ -86,7 +86,8 @@ def talk(*pieces, budget=10**9, **options):
 
 @given(
     st.lists(
-        st.sampled_from([b"LINE a line", b"HAVE 0123456789abcdef fedcba9876543210", b"HAVE nothing", b"PING x", b"WHAT is this", b"",
+        st.sampled_from([b"LINE a line", b"HAVE 0123456789abcdef fedcba9876543210", b"HAVE nothing", b"PING x",
+        b"WHAT is this", b"",
                          "LINE naïve ☃".encode(), b"LINE \xff\xfe", b"HELLO again and again", b"GET 0123456789abcdef"]),
         max_size=20,
     ),

@@ -96,7 +96,9 @@ def test_blocks_come_by_the_clock_and_keep_the_rules():
 def test_heights_past_the_small_ones_and_long_messages_still_fit_the_coinbase():
     for height in (1, 16, 17, 128, 40_000, 9_000_000):
         template = Template(bytes(32), height, REGTEST.pow_limit_bits, 1_700_000_000, [])
-        block = parse_block(make_block(template, REGTEST, template.time, b"\x4b" + b"m" * 75 + b"\x08" + bytes(EXTRA_NONCE)))
+        block = parse_block(
+            make_block(template, REGTEST, template.time, b"\x4b" + b"m" * 75 + b"\x08" + bytes(EXTRA_NONCE))
+        )
         check_block(block)
         assert coinbase_height(block.transaction(0)) == height
 

@@ -70,7 +70,9 @@ def test_options_are_live():
     assert rule.admit(PEER, Slot.INBOUND)
 
 
-@pytest.mark.parametrize("options", [{"hours": []}, {"hours": ["8-18"]}, {"hours": ["08:00-24:00"]}, {"days": ["monday"]}])
+@pytest.mark.parametrize(
+    "options", [{"hours": []}, {"hours": ["8-18"]}, {"hours": ["08:00-24:00"]}, {"days": ["monday"]}]
+)
 def test_mistakes_in_the_config_are_told(options):
     with pytest.raises(ValidationError):
         OfficeHoursConfig(**options)

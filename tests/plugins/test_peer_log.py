@@ -52,7 +52,12 @@ def test_each_event_is_a_line_with_its_fields_and_scores(made, context, view, tm
     view.happen("item.accepted")
     context.reactor.advance(1.0)
     (line,) = lines(tmp_path / "peers.jsonl")
-    assert (line["kind"], line["peer"], line["reason"], line["session"]) == ("session.closed", "192.0.2.1:7777", "bad-magic", 7)
+    assert (line["kind"], line["peer"], line["reason"], line["session"]) == (
+        "session.closed",
+        "192.0.2.1:7777",
+        "bad-magic",
+        7,
+    )
     assert line["scores"][0]["parts"][0]["name"] == "latency"
     result_of(log.stop())
     assert view.callbacks == [] and context.reactor.getDelayedCalls() == []

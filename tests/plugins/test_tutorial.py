@@ -76,7 +76,9 @@ def test_every_config_of_the_tutorial_checks_in_the_readers_folder(checkout: Pat
     assert [len(found) for found in pages] == [1, 1, 2]
     shutil.copytree(ROOT / "plugins", checkout / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
     (checkout / "node.yaml").write_text(pages[0][0])
-    assert [choice.label for choice in load(checkout / "node.yaml", registry=built_in()).applications] == ["application.miner"]
+    assert [choice.label for choice in load(checkout / "node.yaml", registry=built_in()).applications] == [
+        "application.miner"
+    ]
     node = checkout / "my-node" / "node.yaml"
     assert node.read_text() == pages[1][0]
     assert load(node, registry=built_in()).networks["bitcoin"].relay.label == "relay.inventory"
@@ -84,10 +86,15 @@ def test_every_config_of_the_tutorial_checks_in_the_readers_folder(checkout: Pat
     spec = load(node, registry=built_in())
     assert spec.networks["bitcoin"].relay.label == "relay.lazy-flood"
     assert spec.networks["bitcoin"].relay.config.delay == 0.5
-    assert load(checkout / "my-node" / "third.yaml", registry=built_in()).networks["bitcoin"].relay.label == "relay.inventory"
+    assert (
+        load(checkout / "my-node" / "third.yaml", registry=built_in()).networks["bitcoin"].relay.label
+        == "relay.inventory"
+    )
 
 
-def test_the_three_nodes_of_the_tutorial_run_and_the_third_hears_of_blocks_by_the_readers_policy(checkout: Path) -> None:
+def test_the_three_nodes_of_the_tutorial_run_and_the_third_hears_of_blocks_by_the_readers_policy(
+    checkout: Path,
+) -> None:
     first = YAML.findall(PAGES[0].read_text())[0]
     shutil.copytree(ROOT / "plugins", checkout / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
     (checkout / "node.yaml").write_text(first)
@@ -96,7 +103,11 @@ def test_the_three_nodes_of_the_tutorial_run_and_the_third_hears_of_blocks_by_th
     try:
         nodes = [
             cluster.start_file("127.0.0.1", path)
-            for path in (checkout / "node.yaml", checkout / "my-node" / "node.yaml", checkout / "my-node" / "third.yaml")
+            for path in (
+                checkout / "node.yaml",
+                checkout / "my-node" / "node.yaml",
+                checkout / "my-node" / "third.yaml",
+            )
         ]
         chains = [node.networks["bitcoin"].protocol for node in nodes]
         cluster.net.run_until(lambda: chains[2].tip().height >= 2, limit=60.0, step=0.05)

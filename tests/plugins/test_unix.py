@@ -97,7 +97,16 @@ def test_only_names_of_its_own_are_dialled_and_none_leads_out_of_the_folder(made
     verifyObject(ITransport, transport)
     for good in ("bob.unix:1", "bob-2.unix:7777"):
         assert transport.can_dial(PeerAddress.parse(good)), good
-    for bad in ("bob.example:1", "192.0.2.1:1", "unix:1", ".unix:1", "../bob.unix:1", "a/b.unix:1", "a.b.unix:1", "x.onion:1"):
+    for bad in (
+        "bob.example:1",
+        "192.0.2.1:1",
+        "unix:1",
+        ".unix:1",
+        "../bob.unix:1",
+        "a/b.unix:1",
+        "a.b.unix:1",
+        "x.onion:1",
+    ):
         assert not transport.can_dial(PeerAddress.parse(bad)), bad
 
 

@@ -1,4 +1,4 @@
-"""Inventory tells ids in trickles, the most valuable first, gives spies nothing, and stays small under hostile links."""
+"""Inventory tells ids in trickles, the most valuable first, gives spies nothing, and stays small when attacked."""
 
 from __future__ import annotations
 
@@ -340,7 +340,11 @@ def test_the_same_seed_gives_the_same_announcements_in_every_process() -> None:
     code = "from tests.relay.test_inventory import scenario; print(scenario(1))"
     answers = {
         subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         for seed in ("1", "2")
     }
@@ -350,7 +354,9 @@ def test_the_same_seed_gives_the_same_announcements_in_every_process() -> None:
 @given(
     st.lists(
         st.one_of(
-            st.tuples(st.just("accept"), st.integers(0, 30), st.one_of(st.none(), st.floats(0, 100)), st.integers(-1, 4)),
+            st.tuples(
+                st.just("accept"), st.integers(0, 30), st.one_of(st.none(), st.floats(0, 100)), st.integers(-1, 4)
+            ),
             st.tuples(st.just("know"), st.integers(0, 4), st.lists(st.integers(0, 30), max_size=5)),
             st.tuples(st.just("withdraw"), st.integers(0, 30)),
             st.tuples(st.just("writable"), st.integers(0, 4), st.booleans()),

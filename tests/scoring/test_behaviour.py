@@ -1,4 +1,4 @@
-"""Behaviour: points by kind of fact that decay, thresholds with verdicts that explain themselves, nothing for forgeries."""
+"""Behaviour: points by kind of fact that decay, verdicts that explain themselves, nothing for forgeries."""
 
 from __future__ import annotations
 

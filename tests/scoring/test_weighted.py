@@ -133,7 +133,13 @@ def test_weights_must_sum_to_one_and_are_live() -> None:
 def test_every_part_stays_between_zero_and_one(now, opened, receive, item, bytes_in, accepted, timeouts, ping) -> None:
     scorer = weighted()
     peer = counters(
-        opened, last_receive=receive, last_item=item, bytes_in=bytes_in, accepted_items=accepted, timeouts=timeouts, ping=ping
+        opened,
+        last_receive=receive,
+        last_item=item,
+        bytes_in=bytes_in,
+        accepted_items=accepted,
+        timeouts=timeouts,
+        ping=ping,
     )
     for at in (now, now + 30.0, now + 31.0):
         score = scorer.sample(1, peer, at)

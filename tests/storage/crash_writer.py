@@ -60,7 +60,9 @@ def main() -> None:
         print("failed", failure.getErrorMessage(), flush=True)
         reactor.stop()
 
-    reactor.callWhenRunning(lambda: Deferred.fromCoroutine(write(Path(sys.argv[1]), int(sys.argv[2]))).addErrback(failed))
+    reactor.callWhenRunning(
+        lambda: Deferred.fromCoroutine(write(Path(sys.argv[1]), int(sys.argv[2]))).addErrback(failed)
+    )
     reactor.run()
 
 

@@ -1,4 +1,7 @@
-"""A file system that really refuses: the size limit of files, set for a process of its own, stands in for a full disk."""
+"""A file system that really refuses.
+
+The size limit of files, set for a process of its own, stands in for a full disk.
+"""
 
 import subprocess
 import sys

@@ -56,8 +56,12 @@ class StorageMachine(RuleBasedStateMachine):
     def advance(self, seconds) -> None:
         self.reactor.advance(seconds)
 
-    @rule(name=spaces, puts=st.dictionaries(keys, st.binary(max_size=3), max_size=5), deletes=st.lists(keys, max_size=4),
-          durable=st.booleans())
+    @rule(
+        name=spaces,
+        puts=st.dictionaries(keys, st.binary(max_size=3), max_size=5),
+        deletes=st.lists(keys, max_size=4),
+        durable=st.booleans(),
+    )
     def write(self, name, puts, deletes, durable) -> None:
         self.done(self.space(name).write(list(puts.items()), deletes, durable))
         model = self.model.setdefault(name, {})

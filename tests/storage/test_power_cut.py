@@ -1,4 +1,7 @@
-"""The power goes at any operation of the disk: what was acknowledged is there, in order, and the start needs no hand."""
+"""The power goes at any operation of the disk.
+
+What was acknowledged is there, in order, and the start needs no hand.
+"""
 
 import os
 from pathlib import Path

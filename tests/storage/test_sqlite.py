@@ -1,4 +1,7 @@
-"""The sqlite engine: when a write is durable, what is refused, and what happens to what is corrupt or of another schema."""
+"""The sqlite engine.
+
+When a write is durable, what is refused, and what happens to what is corrupt or of another schema.
+"""
 
 import errno
 import shutil

@@ -213,14 +213,16 @@ def test_the_victim_is_the_youngest_of_the_largest_group_and_never_protected(see
 
 def honest(count):
     return [
-        snapshot(n, Slot.INBOUND, f"10.{n}.0.1", started=float(n), best_ping=0.5, relays=True) for n in range(1, count + 1)
+        snapshot(n, Slot.INBOUND, f"10.{n}.0.1", started=float(n), best_ping=0.5, relays=True)
+        for n in range(1, count + 1)
     ]
 
 
 @given(st.binary(min_size=16, max_size=32), st.integers(1, 60))
 def test_each_rule_protects_its_best_whatever_else_is_there(salt, count):
     many = [
-        snapshot(1000 + n, Slot.INBOUND, f"11.{n % 3}.0.{n % 250}", started=500.0 + n, best_ping=0.4) for n in range(count)
+        snapshot(1000 + n, Slot.INBOUND, f"11.{n % 3}.0.{n % 250}", started=500.0 + n, best_ping=0.4)
+        for n in range(count)
     ]
     near = [snapshot(2000 + n, Slot.INBOUND, f"12.{n}.0.1", started=900.0, best_ping=0.001) for n in range(8)]
     items = [snapshot(3000 + n, Slot.INBOUND, f"13.{n}.0.1", started=900.0, last_item=800.0) for n in range(4)]

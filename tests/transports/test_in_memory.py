@@ -1,4 +1,7 @@
-"""The transports on the in-memory hosts that the simulator and core's tests use: their reactor is all that they touch."""
+"""The transports on the in-memory hosts that the simulator and core's tests use.
+
+Their reactor is all that they touch.
+"""
 
 from __future__ import annotations
 

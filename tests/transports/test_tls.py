@@ -209,7 +209,9 @@ async def test_name_and_pins_are_each_checked(pair, loopback, pins, name, asked,
         assert got.startswith(said + ": ")
         await client_end.closed
         await server_end.closed
-        assert "tls-failed" in await outcome(server_end)  # an alert tells the other end, before it is shown our certificate
+        assert "tls-failed" in await outcome(
+            server_end
+        )  # an alert tells the other end, before it is shown our certificate
         assert server_end.received == b"" == client_end.received
         assert client_end.plugin.context.metrics.value("tls_handshakes_total", said) == 1
     await finish(loopback, client_end, server_end)
@@ -383,7 +385,12 @@ def speak(address, context, session=None, say=b"hello", wait=True):
         error = problem
     finally:
         raw.close()
-    return connection.get_session(), connection.session_reused() if hasattr(connection, "session_reused") else None, read, error
+    return (
+        connection.get_session(),
+        connection.session_reused() if hasattr(connection, "session_reused") else None,
+        read,
+        error,
+    )
 
 
 @pytest.mark.parametrize("kind", ["tls1.2", "no certificate", "plaintext"])

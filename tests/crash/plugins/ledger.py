@@ -1,8 +1,8 @@
 """For the crash tests: an application that has things made durable without a pause, and notes what was acknowledged.
 
-It begins by noting what it finds, in a file of its own: `found ban ADDRESS`, `found row NUMBER`, and at the end `found all`.
-Then, one after the other, it bans an address and writes a row of its own, and notes `kept ban ADDRESS` and `kept row NUMBER` as
-soon as each is said to be durable. Whatever was kept before a kill must be found after it.
+It begins by noting what it finds, in a file of its own: `found ban ADDRESS`, `found row NUMBER`, and at the end `found
+all`. Then, one after the other, it bans an address and writes a row of its own, and notes `kept ban ADDRESS` and `kept
+row NUMBER` as soon as each is said to be durable. Whatever was kept before a kill must be found after it.
 """
 
 from __future__ import annotations
