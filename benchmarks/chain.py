@@ -74,4 +74,3 @@ def large_block(transactions: int) -> bytes:
             raw += b"\x02\x47" + seed * 2 + seed[:7] + b"\x21\x02" + seed
         raw += bytes(4)
     return bytes(raw)
-

@@ -77,5 +77,3 @@ def run() -> list[Row]:
                 at_least("inv entries: against bcoin", entries / theirs, "times", 1.0),
             ]
     return [figure("inv entries from 40 peers", entries, "/CPU-s"), *comparison]
-
-

@@ -230,7 +230,7 @@ def _fields(event: LogEvent) -> dict[str, object]:
         else:
             try:
                 text = str(value)
-            except Exception:  # noqa: BLE001  an object that can't be shown must not cost the line
+            except Exception:  # noqa: BLE001 - an object that can't be shown must not cost the line
                 text = f"<{type(value).__name__}>"
             fields[f"field_{key}" if key in ("time", "level", "from", "text") else key] = clean(text)[:500]
     return fields

@@ -29,7 +29,7 @@ class PeerAddress:
     """Where a peer may be reached.
 
     `host` is a normalised textual address (IPv4, IPv6 without brackets, a DNS name, an onion name); `port` is 1 to
-    65535 (0 where the port is not known). IPv4-mapped IPv6 addresses are given as IPv4: see `parse`.
+    65535 (0 where the port is not known). IPv4-mapped IPv6 addresses are given as IPv4: see `of`.
     """
 
     host: str
@@ -332,7 +332,7 @@ class SessionSnapshot:
 
     `score` is the mean of the scorers that are not dry runs (None before the first). `relays` is True where the peer
     wants items of every topic; `useful` counts items that it was the first to bring. `protected` ones are never
-    evicted.
+    evicted; a `sole_source` is the only one that has brought anything useful lately.
     """
 
     id: SessionId
@@ -391,7 +391,8 @@ class TopologyView:
     """What a topology decides on: the sessions, the dials under way, and the time.
 
     `now` is seconds of the reactor's clock (as in the snapshots). `dialling` are addresses being dialled, with their
-    slot. `tip_stale` says that the protocol has seen nothing new for longer than it expects.
+    slot. `tip_stale` says that the protocol has seen nothing new for longer than it expects. `book_size`
+    counts the addresses of the book.
     """
 
     now: float

@@ -58,7 +58,7 @@ class _Check(Generic[M]):
             return self.model.model_validate_json(data, strict=True)
         except ValidationError as error:
             return list(error.errors(include_url=False, include_input=False))
-        except Exception as error:  # noqa: BLE001  a plugin's validator may raise anything: that is its mistake to show
+        except Exception as error:  # noqa: BLE001 - a plugin's validator may raise anything: that is its mistake to show
             text = f"{type(error).__name__}" if has_secret(self.tree) else f"{type(error).__name__}: {error}"
             return [
                 {"type": "crash", "loc": (), "msg": f"the config model of {self.owner or 'this part'} failed: {text}"}

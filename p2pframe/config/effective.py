@@ -67,7 +67,7 @@ def effective(
 def _dump(model: BaseModel) -> dict[str, object]:
     try:
         return dict(model.model_dump(mode="json", by_alias=True, fallback=str))
-    except Exception:  # noqa: BLE001  a plugin's own serializer may raise anything, and this is only for showing
+    except Exception:  # noqa: BLE001 - a plugin's own serializer may raise anything, and this is only for showing
         return {name: _text(getattr(model, name)) for name in type(model).model_fields}
 
 

@@ -102,5 +102,3 @@ def _same(one: PeerAddress, other: PeerAddress) -> bool:
         return False
     first, second = ip_address(one.host), ip_address(other.host)
     return first.version == second.version and (first.is_unspecified or second.is_unspecified)
-
-

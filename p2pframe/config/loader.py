@@ -307,5 +307,3 @@ class _Loader:
     def problems_of_listening(self, choices: Choices) -> None:
         for place, path, text in fitting.clashes(choices.made):
             self.problems.add(place, path, text)
-
-

@@ -46,7 +46,7 @@ class BookService:
 
 
 class Addresses:
-    """Of one network."""
+    """The addresses of one network: what peers tell in, what is dialled out."""
 
     def __init__(self, network: Network) -> None:
         self._network = network

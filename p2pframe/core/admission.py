@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Admission:
-    """Of one network."""
+    """Lets the peers of one network in, or not."""
 
     def __init__(self, network: Network, refusals: Refusals) -> None:
         self._network = network

@@ -17,8 +17,8 @@ from p2pframe.interfaces import Event, INodeControl, INodeView, NetworkView, Spr
 from p2pframe.model import PeerAddress, Penalty, SessionId, SessionSnapshot
 
 if TYPE_CHECKING:
-    from p2pframe.core.network import Network
     from p2pframe.core.node import Node
+    from p2pframe.core.session import Session
 
 
 @implementer(INodeView)
@@ -79,8 +79,7 @@ class Control:
 
     def disconnect(self, network: str, session: SessionId, reason: str = "asked to") -> bool:
         """See `INodeControl.disconnect`."""
-        held = self._network(network)
-        found = held.sessions.get(session) if held is not None else None
+        found = self._session(network, session)
         if found is None:
             return False
         found.close("asked-to", reason)
@@ -105,8 +104,7 @@ class Control:
 
     def protect(self, network: str, session: SessionId, protected: bool = True) -> bool:
         """See `INodeControl.protect`."""
-        held = self._network(network)
-        found = held.sessions.get(session) if held is not None else None
+        found = self._session(network, session)
         if found is None:
             return False
         found.protected = protected
@@ -114,8 +112,7 @@ class Control:
 
     def tap(self, network: str, session: SessionId, callback: Callable[[str, bytes], None] | None) -> bool:
         """See `INodeControl.tap`."""
-        held = self._network(network)
-        found = held.sessions.get(session) if held is not None else None
+        found = self._session(network, session)
         if found is None:
             return False
         found.tap(callback)
@@ -131,5 +128,6 @@ class Control:
         # One after another: two at once would take the same network down twice.
         return self._changing.run(lambda: Deferred.fromCoroutine(run()))
 
-    def _network(self, name: str) -> Network | None:
-        return self._node.networks.get(name)
+    def _session(self, network: str, session: SessionId) -> Session | None:
+        held = self._node.networks.get(network)
+        return held.sessions.get(session) if held is not None else None

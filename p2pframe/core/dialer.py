@@ -106,9 +106,8 @@ class Dialer:
     def set_manual(self, source: str, found: Sequence[FoundAddress]) -> int:
         """The operator's own addresses, all that `source` knows now.
 
-        Keep sessions with them, whatever the topology says.
-
-        One that it knew before and does not know any more is not dialled again. Returns how many are new.
+        Sessions are kept with them, whatever the topology says. One that it knew before and does not know any more is
+        not dialled again. Returns how many are new.
         """
         named = {one.address: one for one in found}
         for address in [a for a, peer in self.manual.items() if peer.source == source and a not in named]:
@@ -277,5 +276,3 @@ class Dialer:
         return sum(
             1 for dial in self._dials.values() if dial.slot is not Slot.MANUAL and netgroup(dial.address) == group
         )
-
-

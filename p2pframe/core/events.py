@@ -105,7 +105,7 @@ class Events:
         for callback in tuple(self._subscribers.values()):
             try:
                 callback(event)
-            except Exception:  # noqa: BLE001  what happened has happened: a listener's fault must not undo it
+            except Exception:  # noqa: BLE001 - what happened has happened: a listener's fault must not undo it
                 self._raised.add()
                 self.log.failure("A listener to events raised at {kind}", kind=event.kind)
 

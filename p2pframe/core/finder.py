@@ -22,11 +22,14 @@ _LONGEST_BACKOFF = 3600.0
 class _Source:
     """One discovery plugin and how it did."""
 
-    __slots__ = ("failures", "last_error", "last_run", "not_before", "plugin", "running", "total", "yielded")
+    __slots__ = (
+        "announcing", "failures", "last_error", "last_run", "not_before", "plugin", "running", "total", "yielded",
+    )  # fmt: skip
 
     def __init__(self, plugin: IDiscovery) -> None:
         self.plugin = plugin
         self.running: Deferred[Sequence[FoundAddress]] | None = None
+        self.announcing: Deferred[None] | None = None
         self.last_run: float | None = None
         self.not_before = 0.0
         self.failures = 0
@@ -63,15 +66,16 @@ class Finder:
     def announce(self, addresses: Sequence[PeerAddress]) -> None:
         """We listen: have each plugin make us findable."""
         for source in self._sources:
-            telling = maybeDeferred(source.plugin.announce, addresses)
-            telling.addErrback(partial(self._failed, source, "announce"))
+            source.announcing = maybeDeferred(source.plugin.announce, addresses)
+            source.announcing.addErrback(partial(self._failed, source, "announce"))
 
     async def stop(self) -> None:
         """Cancel what runs, and have each plugin take its announcements back, within `limits.close_timeout`."""
         limit = self.network.limits.close_timeout
         for source in self._sources:
-            if source.running is not None:
-                source.running.cancel()
+            for under_way in (source.running, source.announcing):
+                if under_way is not None:
+                    under_way.cancel()
             try:
                 await maybeDeferred(source.plugin.withdraw).addTimeout(limit, self.network.clock)
             except Exception:  # noqa: BLE001 - one plugin's failure to withdraw must not keep the others from it

@@ -558,4 +558,3 @@ class Network:
         held = self.sessions.get(session)
         if held is not None and not held.closing:
             held.fact(Fact("timeout", evidence=f"{topic} {id[::-1].hex()[:16]} not given in time", proven=True))
-

@@ -10,6 +10,7 @@ It builds what the config names, in order, and takes it down.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -322,7 +323,8 @@ class Node:
             for topic in protocol_class.topics
         }
         items.bind(parts.stores, validators, parts.relay)
-        namespace = lambda: self.namespace(spec.name, "core.network")  # noqa: E731 - opened with the storage, later
+        # Called when the network opens: the storage is not open yet.
+        namespace = partial(self.namespace, spec.name, "core.network")
         network.append(
             Network(spec, world, parts, items, scheduler, book, self.bans, self.events, metrics, namespace)
         )

@@ -34,30 +34,34 @@ class _Inbound(Factory):
 
 
 class Ports:
-    """Of one network."""
+    """The listening ports of one network."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
         self._ports: list[IListeningPort] = []
+        self._waiting: list[Deferred[None]] = []
+        self._closed = False
         self.places: list[str] = []
         """Where it listens, as the config wrote it."""
 
     def open(self) -> list[Deferred[None]]:
         """Open the listening ports; sessions are refused until the network is open.
 
-        Raises `StartError` naming the address.
-
-        Called before anything is started, so that a busy port is known at once. Returns what has not bound yet.
+        Called before anything is started, so that a busy port is known at once. Returns what has not bound yet. Raises
+        `StartError` naming the address, or has a Deferred fail with it.
         """
-        waiting: list[Deferred[None]] = []
+        waiting = self._waiting
         for via in self._network.parts.transports:
             for endpoint, text in via.listeners():
                 failures: list[Failure] = []
                 listening = maybeDeferred(endpoint.listen, _Inbound(self._network, via))
 
-                def bound(port: IListeningPort, text: str = text) -> None:
+                def bound(port: IListeningPort, text: str = text) -> object:
+                    if self._closed:
+                        return port.stopListening()  # it took so long to bind that nobody wants it any more
                     self._ports.append(port)
                     self.places.append(text)
+                    return None
 
                 def busy(failure: Failure, text: str = text) -> Failure:
                     try:
@@ -83,7 +87,12 @@ class Ports:
         return [peer_address(port.getHost()) for port in self._ports]
 
     async def close(self) -> None:
-        """Listen no more."""
+        """Listen no more, and on nothing that binds later either."""
+        self._closed = True
+        for binding in self._waiting:
+            # Whoever waited has heard of the first that failed, and the rest fail for having been given up.
+            binding.addErrback(lambda _: None)
+            binding.cancel()
         ports, self._ports = self._ports, []
         self.places.clear()
         await DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)

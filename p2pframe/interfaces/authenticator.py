@@ -15,7 +15,5 @@ class IAuthenticator(Interface):
     def admit(info: HandshakeInfo, slot: Slot) -> Verdict:
         """Called once for each session when its handshake has said who the peer is.
 
-        Must not block and has no side effect.
-
-        An exception refuses the peer.
+        Must not block and has no side effect. An exception refuses the peer.
         """

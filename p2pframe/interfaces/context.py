@@ -84,7 +84,10 @@ class IContext(Interface):
         """Seconds since 1970 by the host's clock (which may jump, and be skewed in the simulator)."""
 
     def work(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        """Run a function off the reactor thread, in a bounded pool; in the simulator inline, with a modelled delay."""
+        """Run a function off the reactor thread, in a bounded pool; in the simulator inline, with a modelled delay.
+
+        Fails with what the function raises, or with `P2PFrameError` where too many wait already (`node.work_queue`).
+        """
 
     def service(interface: type[T], network: str | None = None) -> T:
         """What others provide: core's services, or a plugin that provides `interface`, of this network or a named one.

@@ -44,7 +44,10 @@ class IDiscovery(Interface):
         """
 
     def announce(addresses: Sequence[PeerAddress]) -> Deferred[None]:
-        """Called once we listen, and when our addresses change: make us findable, where the plugin can."""
+        """Called once at start with what is bound (nothing where the network only dials): make us findable.
+
+        Fires when that is done, where the plugin can do it at all. Cancelled at stop.
+        """
 
     def withdraw() -> Deferred[None]:
         """Called at stop: take it back, as far as the plugin can."""

@@ -17,9 +17,11 @@ from p2pframe.model import FoundAddress, PeerAddress, Penalty, SessionId, Sessio
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened, explained: `kind` is a stable word (`session.closed`, `peer.refused`, `peer.judged`,
-    `peer.banned`); `time` is unix seconds; `number` counts up without gaps. `fields` say who, by which rule, on what
-    evidence, with which score and parts."""
+    """Something that happened, explained.
+
+    `kind` is a stable word (`session.closed`, `peer.refused`, `peer.judged`, `peer.banned`); `time` is unix seconds;
+    `number` counts up without gaps. `fields` say who, by which rule, on what evidence, with which score and parts.
+    """
 
     number: int
     time: float
@@ -111,11 +113,10 @@ class INodeControl(Interface):
     def reconfigure(path: str | Path) -> Deferred[Sequence[str]]:
         """Check a whole config file and apply it.
 
-        `reconfigure` where only live fields differ, else a restart of the network.
-
-        Fires with what was done, in words. Fails with `ConfigError` where the file has mistakes, with `RestartNeeded`
-        where it takes a restart of the node: nothing has changed then. Another `StartError` says which networks are
-        down, the rest being applied; they are tried again at the next call, whatever differs.
+        Plugins are reconfigured where only live fields differ, else their network is restarted. Fires with what was
+        done, in words. Fails with `ConfigError` where the file has mistakes, with `RestartNeeded` where it takes a
+        restart of the node: nothing has changed then. Another `StartError` says which networks are down, the rest being
+        applied; they are tried again at the next call, whatever differs.
         """
 
 

@@ -58,13 +58,13 @@ class IConversation(Interface):
         """Called with what was read, in any segmentation. Must keep no more than its largest message of it."""
 
     def resume() -> None:
-        """Called when the budget has refilled after `ISession.charge` said False: go on with what is buffered."""
+        """Called when reading goes on after `ISession.charge` said False: go on with what is buffered."""
 
     def tick(now: float) -> None:
         """Called every few seconds (`limits.tick`): the place for pings and silences. `now` is `reactor.seconds()`."""
 
     def drained() -> None:
-        """Called when `ISession.writable` has become True again: go on with what was held back."""
+        """Called when `ISession.writable` of an open session is True again: go on with what was held back."""
 
     def announce(topic: Topic, items: Sequence[Item]) -> None:
         """Tell the peer that we have these (a link's verb)."""
@@ -85,7 +85,10 @@ class IConversation(Interface):
         """Ask for ids only (a link's verb); called only where the protocol's verbs have it."""
 
     def closed(reason: str) -> None:
-        """Called once when the session has ended, whatever ended it; nothing is called afterwards."""
+        """Called once when the session has ended, whatever ended it, and also where `start` never was.
+
+        Nothing is called afterwards.
+        """
 
 
 class INetworkProtocol(Interface):

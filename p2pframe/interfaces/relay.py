@@ -27,10 +27,7 @@ class IRelayPolicy(Interface):
         """Called when it is ending: forget the link."""
 
     def announced(link: ILink, ids: Sequence[ItemId]) -> None:
-        """Called when the peer says that it has these (or gave or was given them in full): never tell it of them.
-
-        Hot.
-        """
+        """Called when the peer says that it has these, or gave them in full: never tell it of them. Hot."""
 
     def accepted(item: Item, source: ILink | None) -> None:
         """Called once for each item that has been validated and stored; `source` brought it, None for our own."""

@@ -20,10 +20,10 @@ class IScorer(Interface):
         """Called when a session has opened; `now` is `reactor.seconds()`, as in the counters."""
 
     def closed(session: SessionId) -> None:
-        """Called when it has ended: forget it."""
+        """Called when it has ended, also where it never opened: forget it."""
 
     def sample(session: SessionId, counters: SessionCounters, now: float) -> Score:
-        """Called every `limits.score_interval` for each open session: what it is worth, 0..1, with the parts."""
+        """Called for each open session, at its opening and every `limits.score_interval`: its worth, with the parts."""
 
     def observed(session: SessionId, fact: Fact, now: float) -> Verdict:
         """Called with each fact, also before the session has opened. The fact's floor stands whatever this answers.

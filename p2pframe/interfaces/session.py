@@ -42,8 +42,8 @@ class ISession(Interface):
         """Called once for each message when its header is known, before the body is decoded.
 
         `kind` is the message type where the protocol knows it, else `*`; `length` counts header and body in bytes.
-        False: the session is over its budget. The conversation processes nothing more until `resume`, and does
-        not charge this message again.
+        False: the session is over its budget, or the peer does not read what is sent. The conversation processes
+        nothing more until `resume`, and does not charge this message again.
         """
 
     def write(data: bytes) -> None:

@@ -147,7 +147,7 @@ def load(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         _exec(spec.loader, module)
-    except Exception as error:  # noqa: BLE001  whatever a plugin's own code raises is that plugin's error
+    except Exception as error:  # noqa: BLE001 - whatever a plugin's own code raises is that plugin's error
         del sys.modules[name]
         raise PluginError(import_failure(error, str(real))) from None
     except SystemExit:

@@ -197,7 +197,7 @@ def _entry_point_class(known: Known) -> type[Any]:
         raise PluginError(f"{known.origin}: no entry point")
     try:
         cls = point.load()
-    except Exception as error:  # noqa: BLE001  whatever a plugin's own code raises is that plugin's error
+    except Exception as error:  # noqa: BLE001 - whatever a plugin's own code raises is that plugin's error
         raise PluginError(
             f"{known.kind} plugin {known.name!r} of {known.origin}: {local.import_failure(error, _file(point))}"
         ) from None

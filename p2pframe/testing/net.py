@@ -352,4 +352,3 @@ class MemoryWire:
                 self._producer.stopProducing()
             if self.protocol is not None:
                 self.protocol.connectionLost(Failure(why))
-

@@ -549,5 +549,3 @@ def test_nothing_is_kept_of_a_finished_sync():
     assert not rig.sync._peers
     assert not rig.sync._dialled
     assert not rig.scheduler._topics[TOPIC].items
-
-
