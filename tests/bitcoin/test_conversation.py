@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from p2pframe.model import FoundAddress, Outcome, PeerAddress, Slot
+from p2pframe.protocols.bitcoin import conversation
 from p2pframe.protocols.bitcoin.addresses import decode_addr, decode_addrv2
 from p2pframe.protocols.bitcoin.api import hash256
 from p2pframe.protocols.bitcoin.conversation import Conversation
@@ -427,6 +428,21 @@ def test_getaddr_is_answered_inbound_and_once(server):
     assert len([k for k in peer.kinds() if k.startswith("addr")]) == 1
     peer.say("getaddr").wait()
     assert len([k for k in peer.kinds() if k.startswith("addr")]) == 1
+
+
+def test_a_flood_of_addresses_is_dropped_undecoded(server, monkeypatch):
+    decoded = []
+    monkeypatch.setattr(conversation, "decode_addr", lambda payload: decoded.append(payload) or [])
+    peer = server.peer()
+    for _ in range(30):
+        peer.say("addr", b"\x00")
+    peer.wait()
+    assert len(decoded) == 10
+    assert server.count("messages_dropped", "addr-rate") == 20
+    server.net.run(10.0, step=0.1)
+    peer.say("addr", b"\x00").wait()
+    assert len(decoded) == 11
+    assert server.session().state == "open"
 
 
 def test_a_dialled_peer_that_asks_for_addresses_hears_none(bitcoins):

@@ -257,3 +257,17 @@ def test_a_node_that_stops_while_it_serves_stops(bitcoins):
     bitcoins.nodes.remove(server.node)
     peer.wait(1.0)
     assert peer.lost
+
+
+def test_peers_that_ask_for_one_block_share_it_within_the_cache(server):
+    hashes = server.mine(3)
+    one, other = server.peer("203.0.113.9"), server.peer("203.0.113.10")
+    ask(one, (MSG_WITNESS_BLOCK, hashes[0]))
+    ask(other, (MSG_WITNESS_BLOCK, hashes[0])).wait()
+    assert one.heard("block") == other.heard("block") == [server.raw(hashes[0])]
+    assert server.count("block_frames", "store") == server.count("block_frames", "shared") == 1
+    frames = server.protocol.block_frames
+    server.protocol.config = server.protocol.config.model_copy(update={"block_cache": 400})
+    for hash in hashes[1:]:
+        ask(one, (MSG_WITNESS_BLOCK, hash)).wait()
+    assert sum(map(len, frames._kept.values())) == frames._size <= 400

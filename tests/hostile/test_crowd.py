@@ -178,7 +178,6 @@ def node(tmp_path):
                     "plugin": "bitcoin",
                     "chain": "regtest",
                     "pool_size": "5MB",
-                    "getdata_queue": 5000,
                 },
                 "transports": [{"plugin": "tcp", "listen": ["127.0.0.1:{port}"]}],
             }

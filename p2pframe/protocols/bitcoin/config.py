@@ -70,9 +70,15 @@ class BitcoinConfig(PluginConfig):
     )
     ping_interval: Duration = live(120.0, gt=0, description="How often a session is pinged.")
     ping_timeout: Duration = live(1_200.0, gt=0, description="No pong for this long ends the session.")
-    getdata_queue: int = live(50_000, ge=100, description="Entries that one peer may have asked for and not got yet.")
+    block_cache: Size = live(
+        16_000_000, description="Bytes of blocks kept ready to send; peers that ask for the same one share it."
+    )
+    getdata_queue: int = live(5_000, ge=100, description="Entries that one peer may have asked for and not got yet.")
     stale_tip: Duration = live(
         1_800.0, gt=0, description="No new block for this long: one more outbound peer is tried."
+    )
+    addr_interval: Duration = live(
+        10.0, gt=0, description="One message of addresses is looked at in this time, in the long run, of each peer."
     )
     address_cache: Duration = live(86_400.0, gt=0, description="How long the answer to getaddr stays the same, about.")
     own_address_interval: Duration = live(

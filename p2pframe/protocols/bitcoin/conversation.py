@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 SENDHEADERS_VERSION = 70012
 FEEFILTER_VERSION = 70013
 INVENTORY_CHUNK = 1000
+ADDR_BURST = 10
+"""Messages of addresses that a session may send at once, on top of one in each `addr_interval`."""
 MOST_HEADERS_TOLD = 8
 GETBLOCKS_ANSWER = 500
 LARGE = 8_192
@@ -64,7 +66,7 @@ class Conversation:
     """One session's conversation."""
 
     __slots__ = (
-        "_answered_getaddr", "_asked_addresses", "_asked_sendheaders", "_ping_nonce", "_ping_sent", "_serving", "_told",
+        "_addr_paid_until", "_answered_getaddr", "_asked_addresses", "_asked_sendheaders", "_ping_nonce", "_ping_sent", "_serving", "_told",
         "_told_own", "addrv2", "best_header", "fee_filter", "headers_asked", "intake", "last_unknown", "limited",
         "loop", "nonce", "open", "peer_version", "protocol", "relay", "sendheaders", "serves_blocks", "session",
         "unconnected", "wtxid",
@@ -94,6 +96,7 @@ class Conversation:
         self._ping_sent = 0.0
         self._answered_getaddr = False
         self._asked_addresses = False
+        self._addr_paid_until = 0.0
         self._asked_sendheaders = False
         self._told = b""
         self._told_own = 0.0
@@ -376,15 +379,31 @@ class Conversation:
 
     def on_addr(self, payload: bytes) -> None:
         """Addresses, in the old form."""
-        self._addresses(decode_addr(payload))
+        if self._wants_addresses():
+            self._addresses(decode_addr(payload))
 
     def on_addrv2(self, payload: bytes) -> None:
         """Addresses, in the form of BIP155."""
-        self._addresses(decode_addrv2(payload))
+        if self._wants_addresses():
+            self._addresses(decode_addrv2(payload))
+
+    def _wants_addresses(self) -> bool:
+        """Whether a message of addresses is worth decoding.
+
+        A thousand of them take milliseconds, of which core would keep none: that adds up over a hundred peers that send
+        nothing else.
+        """
+        if self.session.slot is Slot.BLOCK_RELAY:
+            return False  # such a session must not become a source of addresses
+        now, interval = self.session.now, self.protocol.config.addr_interval
+        paid_until = max(self._addr_paid_until, now) + interval
+        if paid_until - now > ADDR_BURST * interval:
+            self.protocol.dropped.add(1, "addr-rate")
+            return False
+        self._addr_paid_until = paid_until
+        return True
 
     def _addresses(self, entries: list[NetworkAddress]) -> None:
-        if self.session.slot is Slot.BLOCK_RELAY:
-            return  # such a session must not become a source of addresses
         solicited = self._asked_addresses and len(entries) > 10
         if solicited:
             self._asked_addresses = False

@@ -38,6 +38,7 @@ from p2pframe.plugin import plugin
 from p2pframe.protocols.bitcoin.addresses import NetworkAddress, legacy_address
 from p2pframe.protocols.bitcoin.api import IBitcoin, Template, Tip
 from p2pframe.protocols.bitcoin.block import Block, parse_block
+from p2pframe.protocols.bitcoin.block_frames import BlockFrames
 from p2pframe.protocols.bitcoin.block_store import TOPIC as BLOCK
 from p2pframe.protocols.bitcoin.block_store import BlockStore
 from p2pframe.protocols.bitcoin.block_sync import BlockSync
@@ -95,6 +96,7 @@ class BitcoinProtocol(Service):
         self.book = context.service(IAddressBook)
         self.index = HeaderIndex(self.chain, config.headers)
         self.blocks = BlockStore(config, context, self.index)
+        self.block_frames = BlockFrames(lambda: self.config, context, self.blocks, self.framing)
         self.pool = TransactionPool(config, context, evicted=self._left_pool)
         self.follower = PoolFollower(context, self.blocks, self.pool, self._left_pool)
         self.gossip = AddressGossip(config, context, self.book, self.chain.public)
@@ -460,5 +462,3 @@ def _answer(validation: Validation) -> Deferred[Validation]:
     done: Deferred[Validation] = Deferred()
     done.callback(validation)
     return done
-
-

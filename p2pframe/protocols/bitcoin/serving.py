@@ -13,8 +13,6 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from p2pframe.model import ItemId
-from p2pframe.protocols.bitcoin.block import join_block, parse_block
-from p2pframe.protocols.bitcoin.header import HEADER_SIZE
 from p2pframe.protocols.bitcoin.inventory import (
     MSG_BLOCK,
     MSG_TX,
@@ -27,7 +25,7 @@ from p2pframe.protocols.bitcoin.inventory import (
 )
 from p2pframe.protocols.bitcoin.messages import NODE_NETWORK
 from p2pframe.protocols.bitcoin.pool import TX
-from p2pframe.protocols.bitcoin.transaction import Transaction, parse_transaction
+from p2pframe.protocols.bitcoin.transaction import Transaction
 
 if TYPE_CHECKING:
     from p2pframe.protocols.bitcoin.conversation import Conversation
@@ -138,18 +136,14 @@ class Serving:
     async def _give_block(self, id: ItemId, witness: bool) -> None:
         peer = self._peer
         protocol, session = peer.protocol, peer.session
-        item = await protocol.blocks.get(id)
-        if item is None or not isinstance(item.body, bytes):
+        frame = await protocol.block_frames.get(id, witness)
+        if frame is None:
             protocol.block_sync.damaged(id)
             return
-        raw = item.body
-        if not witness and not session.closing:
-            # Taking a large block apart takes a while, and peers may ask for it again and again.
-            raw = await protocol.context.work(stripped, raw)
         if session.closing:
             return
         session.sent("block")
-        session.write(protocol.framing.frame("block", raw))
+        session.write(frame)
         if id == self.continue_at:
             self.continue_at = b""
             peer.say("inv", encode_ids(MSG_BLOCK, [protocol.tip().hash]))
@@ -164,10 +158,3 @@ class Serving:
         if not self._peer.session.closing:
             self.go_on()
 
-
-def stripped(raw: bytes) -> bytes:
-    """A block as peers know it that did not ask for witnesses (BIP144)."""
-    block = parse_block(raw)
-    if not block.witness:
-        return raw
-    return join_block(raw[:HEADER_SIZE], [parse_transaction(tx.stripped()) for tx in block.transactions()])
