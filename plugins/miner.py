@@ -68,6 +68,7 @@ class MinerConfig(PluginConfig):
     """Options of the `miner` application."""
 
     interval: Duration = live(5.0, ge=0.01, description="Time between two blocks.")
+    patience: Duration = live(60.0, description="How long to wait for blocks of a longer chain before mining on ours.")
     limit: int = live(0, ge=0, description="Stop after this many blocks; 0 for no end.")
     message: str = live("p2pframe", description="Text in each coinbase, at most 75 bytes of UTF-8.")
 
@@ -94,6 +95,7 @@ class Miner:
         # Asked for here, so that the network is built and started first.
         self._bitcoin = context.service(IBitcoin)
         self._loop: LoopingCall | None = None
+        self._behind_since: float | None = None
         self._blocks = context.metrics.counter(
             "miner_blocks_total", "Blocks made, by what became of them.", ("outcome",)
         )
@@ -129,12 +131,22 @@ class Miner:
         # The loop would end with its first failure: a disk that is full today may not be tomorrow.
         return Deferred.fromCoroutine(self._mine()).addErrback(self._failed)
 
+    def _behind(self) -> bool:
+        """Whether blocks of a longer chain are on their way; one whose blocks never come is waited for only so long."""
+        now = self.context.reactor.seconds()
+        if self._bitcoin.tip() == self._bitcoin.best_header():
+            self._behind_since = None
+            return False
+        if self._behind_since is None:
+            self._behind_since = now
+        return now - self._behind_since < self.config.patience
+
     async def _mine(self) -> None:
         bitcoin = self._bitcoin
         reason = ""
         if self.config.limit and self.mined >= self.config.limit:
             reason = "limit"
-        elif bitcoin.tip() != bitcoin.best_header():
+        elif self._behind():
             # A block here would only make a fork that the others' longer chain wins.
             reason = "not-synced"
         if reason:

@@ -59,7 +59,7 @@ class RandomConfig(PluginConfig):
     stale_extra: bool = live(True, description="Dial one more peer while the tip is stale.")
     anchors: int = live(2, ge=0, le=8, description="Block-relay-only peers dialled again, first, after a clean stop.")
     rotation_interval: Duration = live(
-        600.0, ge=60, description="At most one established peer is replaced in this time."
+        600.0, ge=600, description="At most one established peer is replaced in this time."
     )
     rotation_margin: float = live(
         0.1,

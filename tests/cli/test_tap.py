@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,10 +94,16 @@ class Place:
 
     def wait(self, process, text):
         assert process.stdout is not None
-        for line in process.stdout:
-            self.lines.append(line.rstrip("\n"))
-            if text in line:
-                return
+        # A line that never comes must not hold up the run: the process is ended, and the reading with it.
+        deadline = threading.Timer(60, process.kill)
+        deadline.start()
+        try:
+            for line in process.stdout:
+                self.lines.append(line.rstrip("\n"))
+                if text in line:
+                    return
+        finally:
+            deadline.cancel()
         pytest.fail(f"{text!r} was not said:\n" + "\n".join(self.lines))
 
     def listens(self):

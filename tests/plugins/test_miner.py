@@ -151,6 +151,16 @@ def test_it_waits_while_blocks_are_missing():
     assert len(network.blocks) == 1
 
 
+def test_a_longer_chain_whose_blocks_never_come_is_waited_for_only_so_long():
+    miner, network, context = mining(patience=60.0)
+    network.ahead = Tip(b"\x01" * 32, 9)
+    miner.start()
+    advance(context, 60)
+    assert not network.blocks
+    advance(context, 10)
+    assert network.blocks
+
+
 def test_the_limit_counts_accepted_blocks_and_may_be_raised():
     miner, network, context = mining(limit=2)
     network.answers = [succeed(Validation(Outcome.REJECT, "bad luck"))]
