@@ -13,7 +13,6 @@ from random import Random
 from typing import ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -35,6 +34,7 @@ from p2pframe.core.scheduler import Scheduler
 from p2pframe.core.session import Session
 from p2pframe.core.session_log import SessionLog
 from p2pframe.core.standing import Standing
+from p2pframe.core.timers import Timers
 from p2pframe.interfaces import (
     INamespace,
     IStatus,
@@ -44,7 +44,6 @@ from p2pframe.interfaces import (
 )
 from p2pframe.model import (
     Action,
-    Drop,
     Fact,
     ItemId,
     PeerAddress,
@@ -62,7 +61,6 @@ from p2pframe.model import (
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_ROTATE_INTERVAL = 10.0
 _NO_REFUSALS = ("closed-by-peer", "stopping")
 """How an inbound session may end before it has said who it is, without having been refused."""
 
@@ -111,9 +109,7 @@ class Network:
         self.stopping = False
         self.running = False
         self._next_id = 0
-        self._started = 0.0
         self.ports = Ports(self)
-        self._loops: list[LoopingCall] = []
         self._all_closed: Deferred[None] | None = None
         self._closed_total = metrics.counter("sessions_closed_total", "Sessions ended.", ("reason",))
         self._opened_total = metrics.counter("sessions_opened_total", "Sessions opened.", ("slot",))
@@ -126,7 +122,6 @@ class Network:
             "receive_buffers_shed_total", "Sessions ended as unprocessed bytes of all were too many."
         )
         self._shed = metrics.counter("send_buffers_shed_total", "Sessions ended as unsent bytes of all were too many.")
-        self._sessions_gauge = metrics.gauge("sessions", "Open sessions by class.", ("slot",))
         self._session_log = SessionLog(self.log)
         self._refusals = Refusals(spec.name, metrics, events, self.log)
         self.gate = Gate(spec.name, spec.limits, bans, metrics, self._refusals, self._inbound_slots)
@@ -135,6 +130,7 @@ class Network:
         self.addresses = Addresses(self)
         self.dialer = Dialer(self, world.rng(f"{spec.name}/dialer"))
         self.finder = Finder(self, parts.discovery)
+        self.timers = Timers(self, self._flush_logs)
         self.datagram_gates = [DatagramGate(self, transport) for transport in parts.datagrams]
 
     # --- start and stop ---
@@ -147,18 +143,17 @@ class Network:
                 await gate.open()
         if self.stopping:
             return
-        self._started = self.clock.seconds()
         self.running = True
         if self.ports.places:
             self.log.info("listening on {places}", places=", ".join(self.ports.places))
-        self.restart_timers()
+        self.timers.start()
         self.finder.announce(self.ports.bound)
 
     async def stop(self) -> None:
         """End everything in order; at most `limits.close_timeout` and a bit."""
         self.stopping = True
         was_running, self.running = self.running, False
-        self._stop_timers()
+        self.timers.stop()
         anchors: Sequence[PeerAddress] = ()
         topology = self.topology
         if was_running and topology is not None:
@@ -174,9 +169,7 @@ class Network:
                 self.plugin_failed("transport", "close", Failure())
         await self._close_sessions()
         self.scheduler.stop()
-        self._refusals.flush(self.clock.seconds(), everything=True)
-        self._session_log.flush(self.clock.seconds(), everything=True)
-        self.items.relay_log.flush(self.clock.seconds(), everything=True)
+        self._flush_logs(self.clock.seconds(), everything=True)
         if was_running:
             await self._save(anchors)
 
@@ -195,41 +188,18 @@ class Network:
         for session in list(self.sessions.values()):
             session.abort("stopping")
 
+    def _flush_logs(self, now: float, everything: bool = False) -> None:
+        self._refusals.flush(now, everything)
+        self._session_log.flush(now, everything)
+        self.items.relay_log.flush(now, everything)
+
     def reconfigure(self, spec: NetworkSpec) -> None:
         """Take new limits, at once: a spec that differs from the present one in live fields only."""
         self.spec, self.limits = spec, spec.limits
         self.gate.reconfigure(spec.limits)
         self.book.reconfigure(spec.limits)
         self.addresses.reconfigure(spec.limits)
-        self.restart_timers()
-
-    def restart_timers(self) -> None:
-        """Run the network's timers, at the intervals that its limits say now."""
-        self._stop_timers()
-        self._every(self.limits.dial_interval, self.dialer.step, "dialer")
-        self._every(1.0, self._discover, "discovery")
-        self._every(self.limits.tick, self._tick, "tick")
-        self._every(self.limits.score_interval, self._score, "score")
-        self._every(_ROTATE_INTERVAL, self._rotate, "rotate")
-
-    def _stop_timers(self) -> None:
-        for loop in self._loops:
-            if loop.running:
-                loop.stop()
-        self._loops.clear()
-
-    def _every(self, interval: float, call: Callable[[], None], name: str) -> None:
-        loop = LoopingCall(call)
-        loop.clock = self.clock
-        self._loops.append(loop)
-
-        def failed(failure: Failure) -> None:
-            # A timer of core's own has no business failing: say so loudly, and keep it going.
-            self.log.failure("the timer {name} failed; it goes on", failure=failure, name=name)
-            if loop in self._loops:
-                loop.start(interval, now=False).addErrback(failed)
-
-        loop.start(interval, now=False).addErrback(failed)
+        self.timers.restart()
 
     async def _load(self) -> None:
         store = self._namespace()
@@ -456,6 +426,14 @@ class Network:
         none: Mapping[Slot, int] = {}
         return dict(self.call_plugin("topology", "slots", none, topology.slots))
 
+    def open_sessions(self) -> dict[Slot, int]:
+        """How many sessions of each class are open."""
+        used = dict.fromkeys(Slot, 0)
+        for session in self.sessions.values():
+            if session.state == "open":
+                used[session.slot] += 1
+        return used
+
     def scores_of(self, session: SessionId) -> tuple[tuple[Score, bool], ...]:
         """The latest scores of a session, each with whether it counts."""
         return self.standing.scores(session)
@@ -481,11 +459,7 @@ class Network:
 
     def describe(self) -> NetworkView:
         """The network at a glance."""
-        allowed = self.slots()
-        used = dict.fromkeys(Slot, 0)
-        for session in self.sessions.values():
-            if session.state == "open":
-                used[session.slot] += 1
+        allowed, used = self.slots(), self.open_sessions()
         status = self.protocol.status() if IStatus.providedBy(self.protocol) else {}
         return NetworkView(
             self.name,
@@ -496,50 +470,9 @@ class Network:
             status,
         )
 
-    # --- timers ---
-
     def _inbound_slots(self) -> tuple[int, int]:
         used = sum(1 for session in self.sessions.values() if session.inbound)
         return used, self.slots().get(Slot.INBOUND, 0)
-
-    def _tick(self) -> None:
-        now = self.clock.seconds()
-        self._refusals.flush(now)
-        self._session_log.flush(now)
-        self.items.relay_log.flush(now)
-        for session in list(self.sessions.values()):
-            session.tick(now)
-
-    def _score(self) -> None:
-        now = self.clock.seconds()
-        used = dict.fromkeys(Slot, 0)
-        for session in list(self.sessions.values()):
-            if session.state == "open":
-                used[session.slot] += 1
-                self.standing.sample(session.id, session.counters, now)
-        for slot, count in used.items():
-            self._sessions_gauge.set(count, slot.value)
-
-    def _rotate(self) -> None:
-        topology = self.topology
-        if topology is None:
-            return
-        view = self.view(dialled_only=True)
-        none: Sequence[Drop] = ()
-        for drop in self.call_plugin("topology", "rotate", none, topology.rotate, view):
-            session = self.sessions.get(drop.session)
-            if session is not None and not session.protected:
-                session.close(drop.reason, drop.evidence)
-
-    def _discover(self) -> None:
-        outbound = sum(
-            1
-            for s in self.sessions.values()
-            if s.state == "open" and s.slot in (Slot.OUTBOUND, Slot.BLOCK_RELAY)
-        )
-        slots = self.slots()
-        wanted = slots.get(Slot.OUTBOUND, 0) + slots.get(Slot.BLOCK_RELAY, 0)
-        self.finder.step(self.clock.seconds() - self._started, outbound, wanted)
 
     # --- the scheduler's hands ---
 

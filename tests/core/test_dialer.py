@@ -204,6 +204,19 @@ def test_a_discovery_that_never_answers_is_given_up_and_tried_later(cluster):
     assert network.finder._errors.values["test",] == len([look for look in looks if look.called])
 
 
+def test_an_announcement_that_is_under_way_is_cancelled_when_the_network_stops(cluster):
+    network = cluster.start(ALICE).networks["chat"]
+    cancelled = []
+    telling = Deferred(cancelled.append)
+    source = with_source(network, lambda maximum: [])
+    source.announce = lambda addresses: telling
+    network.finder.announce(network.ports.bound)
+    cluster.net.run(2.0)
+    assert not cancelled
+    cluster.stop()
+    assert cancelled == [telling]
+
+
 @pytest.mark.parametrize("answer", [None, "nonsense", [1, 2]])
 def test_a_discovery_that_gives_nonsense_is_counted_and_the_node_goes_on(cluster, answer):
     network = cluster.start(ALICE).networks["chat"]

@@ -416,8 +416,8 @@ def test_a_timer_of_the_network_that_fails_goes_on_and_ends_with_the_network(
         calls.append(1)
         raise RuntimeError("a fault of core's own")
 
-    monkeypatch.setattr(network, "_tick", broken)
-    network.restart_timers()
+    monkeypatch.setattr(network.timers, "_tick", broken)
+    network.timers.restart()
     cluster.net.run(10.0)
     assert 4 <= len(calls) <= 6
     cluster.stop()
