@@ -91,6 +91,8 @@ class Items:
         self._relay: IRelayPolicy | None = None
         self._subscribers: dict[Topic, list[Callable[[Item, ISession | None], None]]] = {}
         self._pending: dict[tuple[Topic, ItemId], None] = {}
+        self._judging: dict[tuple[Topic, ItemId], Deferred[Validation] | None] = {}
+        self._stopped = False
         self._rejected: OrderedDict[tuple[Topic, ItemId], None] = OrderedDict()
         self._waiting: OrderedDict[tuple[Topic, ItemId], _Waiting] = OrderedDict()
         self._spreads: OrderedDict[tuple[Topic, ItemId], _SpreadRecord] = OrderedDict()
@@ -220,6 +222,13 @@ class Items:
             if waiting.session is session:
                 waiting.session = None
 
+    def stop(self) -> None:
+        """The network stops: what validators are at is given up, what is being stored goes on."""
+        self._stopped = True
+        for judging in list(self._judging.values()):
+            if judging is not None:
+                judging.cancel()
+
     # --- inside ---
 
     def _settle(self, item: Item, session: ISession, result: Validation | None) -> None:
@@ -251,19 +260,26 @@ class Items:
 
     def _judge(self, item: Item, session: ISession | None) -> Deferred[Validation]:
         key = (item.topic, item.id)
+        if self._stopped:
+            return succeed(Validation(Outcome.IGNORE, "the network has stopped"))
         if len(self._pending) >= self._limits().validations:
             self._outcomes.add(1, item.topic, "too-many-validations")
             return succeed(Validation(Outcome.IGNORE, "too many items are being validated"))
-        self._pending[key] = None
+        self._pending[key] = self._judging[key] = None
         done: Deferred[Validation] = Deferred.fromCoroutine(self._validate(item, session))
+        if key in self._judging:
+            self._judging[key] = done
         timer = None if done.called else self._call_later(self._limits().validation_timeout, done.cancel)
 
         def finished(result: Validation | Failure) -> Validation:
             self._pending.pop(key, None)
+            self._judging.pop(key, None)
             if timer is not None and timer.active():
                 timer.cancel()
             if isinstance(result, Failure):
                 if result.check(CancelledError):
+                    if self._stopped:
+                        return Validation(Outcome.IGNORE, "the network has stopped")
                     self._outcomes.add(1, item.topic, "timed-out")
                     return Validation(Outcome.IGNORE, "it was not judged in time")
                 # The faulty plugin was named where it failed; whoever published learns that it was not taken.
@@ -315,6 +331,7 @@ class Items:
         return result
 
     async def _accept(self, item: Item, session: ISession | None, spread: bool, result: Validation) -> Validation:
+        self._judging.pop((item.topic, item.id), None)
         store = self._stores.get(item.topic)
         if store is not None:
             try:

@@ -168,6 +168,7 @@ class Network:
             except Exception:  # noqa: BLE001 - a socket that can't be closed must not keep the sessions open
                 self.plugin_failed("transport", "close", Failure())
         await self._close_sessions()
+        self.items.stop()
         self.scheduler.stop()
         self._flush_logs(self.clock.seconds(), everything=True)
         if was_running:

@@ -97,6 +97,21 @@ def item(number: int, alias: int | None = None) -> Item:
     return Item(TX, number.to_bytes(32, "big"), None, 100, None, aliases)
 
 
+def test_what_validators_are_at_is_given_up_when_the_network_stops_and_what_is_stored_goes_on():
+    core = Core()
+    cancelled, storing = [], Deferred()
+    core.answer = lambda item: Deferred(lambda _: cancelled.append(item.id)) if item.id[-1] < 3 else ACCEPTED
+    core.store.answer = lambda item: storing
+    answers = [core.items.publish(item(number)) for number in (1, 2, 3)]
+    core.items.stop()
+    assert cancelled == [item(1).id, item(2).id] and [answer.called for answer in answers] == [True, True, False]
+    assert answers[0].result.reason == "the network has stopped" and core.clock.getDelayedCalls() != []
+    storing.callback(True)
+    assert answers[2].result.outcome is Outcome.ACCEPT and core.clock.getDelayedCalls() == []
+    assert core.items.publish(item(4)).result.outcome is Outcome.IGNORE
+    assert core.failures == []
+
+
 def test_validations_at_once_are_bounded_and_one_that_never_ends_is_given_up():
     core = Core(validations=10, validation_timeout=5.0)
     waiting = []
