@@ -127,3 +127,22 @@ def test_what_peers_would_hang_up_on_is_not_encoded():
     ):
         with pytest.raises(ValueError, match="hang up"):
             encode()
+
+
+an_entry = st.tuples(st.integers(0, 2**32 - 1), st.binary(min_size=32, max_size=32))
+
+
+@given(st.lists(st.lists(an_entry, max_size=8), max_size=5))
+def test_a_queue_of_entries_gives_what_the_messages_held_in_their_order_up_to_its_room(messages):
+    queue, expected, limit = inventory.EntryQueue(), [], 12
+    for entries in messages:
+        room = limit - len(queue)
+        left_out = queue.extend(inventory.encode_entries(entries), room)
+        assert left_out == max(0, len(entries) - room)
+        expected += entries[:room]
+        assert len(queue) == len(expected)
+        if expected:
+            assert queue.popleft() == expected.pop(0)
+    assert [queue.popleft() for _ in range(len(queue))] == expected
+    with pytest.raises(IndexError):
+        queue.popleft()

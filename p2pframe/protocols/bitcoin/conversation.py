@@ -29,7 +29,6 @@ from p2pframe.protocols.bitcoin.inventory import (
     MSG_WITNESS_TX,
     MSG_WTX,
     Locator,
-    decode_entries,
     decode_headers,
     decode_inventory,
     decode_locator,
@@ -66,10 +65,10 @@ class Conversation:
     """One session's conversation."""
 
     __slots__ = (
-        "_addr_paid_until", "_answered_getaddr", "_asked_addresses", "_asked_sendheaders", "_ping_nonce", "_ping_sent", "_serving", "_told",
-        "_told_own", "addrv2", "best_header", "fee_filter", "headers_asked", "intake", "last_unknown", "limited",
-        "loop", "nonce", "open", "peer_version", "protocol", "relay", "sendheaders", "serves_blocks", "session",
-        "unconnected", "wtxid",
+        "_addr_paid_until", "_answered_getaddr", "_asked_addresses", "_asked_sendheaders", "_ping_nonce",
+        "_ping_sent", "_serving", "_told", "_told_own", "addrv2", "best_header", "fee_filter", "headers_asked",
+        "intake", "last_unknown", "limited", "loop", "nonce", "open", "peer_version", "protocol", "relay",
+        "sendheaders", "serves_blocks", "session", "unconnected", "wtxid",
     )  # fmt: skip
 
     def __init__(self, protocol: BitcoinProtocol, session: ISession) -> None:
@@ -306,7 +305,7 @@ class Conversation:
         """The peer wants transactions or blocks in full."""
         if self._serving is None:
             self._serving = Serving(self)
-        self._serving.asked(decode_entries(payload))
+        self._serving.asked(payload)
 
     def on_notfound(self, payload: bytes) -> None:
         """The peer has not got what we asked for."""

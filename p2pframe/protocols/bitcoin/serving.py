@@ -6,7 +6,6 @@ what asking costs us is bounded by what the peer pays to receive.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -20,6 +19,7 @@ from p2pframe.protocols.bitcoin.inventory import (
     MSG_WITNESS_FLAG,
     MSG_WITNESS_TX,
     MSG_WTX,
+    EntryQueue,
     encode_entries,
     encode_ids,
 )
@@ -46,7 +46,7 @@ class Serving:
 
     def __init__(self, peer: Conversation) -> None:
         self._peer = peer
-        self._queue: deque[tuple[int, bytes]] = deque()
+        self._queue = EntryQueue()
         self._missing: list[tuple[int, bytes]] = []
         self._out: list[bytes] = []
         self._out_size = 0
@@ -55,17 +55,15 @@ class Serving:
         self.continue_at = b""
         """The last hash of a full answer to getblocks: giving that block is followed by our tip, so that it asks on."""
 
-    def asked(self, entries: list[tuple[int, bytes]]) -> None:
+    def asked(self, payload: bytes) -> None:
         """A getdata message.
 
         What is over `getdata_queue` is dropped and counted: nobody honest asks so much at once.
         """
         protocol = self._peer.protocol
-        room = max(0, protocol.config.getdata_queue - len(self._queue))
-        if len(entries) > room:
-            protocol.turned_away.add(len(entries) - room, "getdata-queue")
-            entries = entries[:room]
-        self._queue.extend(entries)
+        left_out = self._queue.extend(payload, protocol.config.getdata_queue - len(self._queue))
+        if left_out:
+            protocol.turned_away.add(left_out, "getdata-queue")
         self.go_on()
 
     def go_on(self) -> None:
