@@ -83,16 +83,27 @@ def _parse_address(value: object) -> PeerAddress:
         raise PydanticCustomError("address", "{text}", {"text": str(error)}) from None
 
 
+def _from_hex(value: object) -> bytes:
+    try:
+        return bytes.fromhex(value.replace(":", "")) if isinstance(value, str) else b""
+    except ValueError:
+        return b""
+
+
 def _peer_id(value: object) -> bytes:
     if isinstance(value, bytes):
         return value
-    try:
-        peer_id = bytes.fromhex(value.replace(":", "")) if isinstance(value, str) else b""
-    except ValueError:
-        peer_id = b""
+    peer_id = _from_hex(value)
     if not 16 <= len(peer_id) <= 64:
         raise PydanticCustomError("peer_id", "not a peer id: write its 32 to 128 hex digits")
     return peer_id
+
+
+def _pin(value: object) -> bytes:
+    pin = value if isinstance(value, bytes) else _from_hex(value)
+    if len(pin) != 32:
+        raise PydanticCustomError("pin", "not a pin: write the 64 hex digits of the SHA-256 of the public key")
+    return pin
 
 
 Duration = Annotated[
@@ -129,6 +140,14 @@ PeerIdHex = Annotated[
     WithJsonSchema({"type": "string", "pattern": "^([0-9a-fA-F]{2}:?)+$"}),
 ]
 """A peer id as bytes; in the YAML its hex digits, with or without colons."""
+
+Pin = Annotated[
+    bytes,
+    BeforeValidator(_pin),
+    PlainSerializer(bytes.hex, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": "^([0-9a-fA-F]{2}:?){32}$"}),
+]
+"""SHA-256 of a certificate's SubjectPublicKeyInfo, 32 bytes; in the YAML 64 hex digits, with or without colons."""
 
 
 class PluginConfig(BaseModel):
@@ -198,6 +217,7 @@ __all__ = [
     "Duration",
     "Field",
     "PeerIdHex",
+    "Pin",
     "PluginConfig",
     "PluginSpec",
     "Size",

@@ -13,13 +13,13 @@ from typing import Annotated, cast
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 from zope.interface import implementer
 
 from p2pframe.interfaces import IAuthenticator, IContext, IReconfigurable
 from p2pframe.model import ALLOW, Action, HandshakeInfo, PeerAddress, Slot, Verdict
-from p2pframe.plugin import PluginConfig, live, plugin
+from p2pframe.plugin import Pin, PluginConfig, live, plugin
 
 _RULE = "authentication.certificate"
 _ATTRIBUTES = {
@@ -55,26 +55,8 @@ def _pattern(text: str) -> str:
     return f"*.{host}" if text.startswith("*.") else host
 
 
-def _pin(value: object) -> bytes:
-    if isinstance(value, bytes) and len(value) == 32:
-        return value
-    try:
-        pin = bytes.fromhex(value.replace(":", "")) if isinstance(value, str) else b""
-    except ValueError:
-        pin = b""
-    if len(pin) != 32:
-        raise PydanticCustomError("pin", "not a pin: write the 64 hex digits of the SHA-256 of the public key")
-    return pin
-
-
 Attributes = Annotated[dict[str, str], AfterValidator(_attributes)]
 NamePattern = Annotated[str, AfterValidator(_pattern)]
-Pin = Annotated[
-    bytes,
-    BeforeValidator(_pin),
-    PlainSerializer(bytes.hex, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": "^([0-9a-fA-F]{2}:?){32}$"}),
-]
 
 
 class CertificateConfig(PluginConfig):

@@ -258,8 +258,11 @@ class Dialer:
         slots = network.slots().get(Slot.MANUAL, 0)
         crowd = (len(self.manual), slots)
         if len(self.manual) > slots and crowd != self._crowd:
-            text = "{named} peers are named, and {slots} manual slots are there: the rest are spare"
-            network.log.warn(text, named=len(self.manual), slots=slots)
+            network.log.warn(
+                "{named} peers are named, and {slots} manual slots are there: the rest are spare",
+                named=len(self.manual),
+                slots=slots,
+            )
         self._crowd = crowd
         used = sum(1 for s in network.sessions.values() if s.slot is Slot.MANUAL and not s.closing)
         # A dial that is connected already has its session.

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from p2pframe.core.session import Session, peer_address
+from p2pframe.core.session import Session
 from p2pframe.errors import StartError
 from p2pframe.interfaces import ITransport
 from p2pframe.model import PeerAddress
@@ -30,7 +30,7 @@ class _Inbound(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> Session | None:
         """Called for each connection accepted; None hangs up."""
-        return None if addr is None else self.network.accept(peer_address(addr), self.via)
+        return None if addr is None else self.network.accept(_peer_address(addr), self.via)
 
 
 class Ports:
@@ -84,7 +84,7 @@ class Ports:
     @property
     def bound(self) -> list[PeerAddress]:
         """The addresses that are bound."""
-        return [peer_address(port.getHost()) for port in self._ports]
+        return [_peer_address(port.getHost()) for port in self._ports]
 
     async def close(self) -> None:
         """Listen no more, and on nothing that binds later either."""
@@ -95,9 +95,22 @@ class Ports:
             binding.cancel()
         ports, self._ports = self._ports, []
         self.places.clear()
-        await DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
+        for done, result in await DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True):
+            if not done:
+                self._network.log.error("a port could not be closed: {why}", why=result.getErrorMessage())
 
 
 def _raise(failures: list[Failure], _bound: object = None) -> None:
     if failures:
         failures[0].raiseException()
+
+
+def _peer_address(address: IAddress) -> PeerAddress:
+    """A `PeerAddress` from what Twisted says of a connection's other end."""
+    host = getattr(address, "host", None)
+    port = getattr(address, "port", None)
+    if isinstance(host, bytes):
+        host = host.decode("ascii", "replace")
+    if not isinstance(host, str) or not isinstance(port, int):
+        return PeerAddress("unknown", 0, "name")
+    return PeerAddress.of(host, port)

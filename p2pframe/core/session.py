@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IAddress, IConsumer, IPushProducer, ITCPTransport
+from twisted.internet.interfaces import IConsumer, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -590,14 +590,3 @@ class Session(Protocol):
         self.network.plugin_failed(label or f"protocol.{self.network.protocol_name}", where, failure)
         if self.state != "closed":
             self.abort("plugin-failed", failure.getErrorMessage())
-
-
-def peer_address(address: IAddress) -> PeerAddress:
-    """A `PeerAddress` from what Twisted says of a connection's other end."""
-    host = getattr(address, "host", None)
-    port = getattr(address, "port", None)
-    if isinstance(host, bytes):
-        host = host.decode("ascii", "replace")
-    if not isinstance(host, str) or not isinstance(port, int):
-        return PeerAddress("unknown", 0, "name")
-    return PeerAddress.of(host, port)

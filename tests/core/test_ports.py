@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import CannotListenError
 
 from p2pframe.core.ports import Ports
@@ -41,7 +41,11 @@ class Port:
 
 def of(*endpoints):
     via = SimpleNamespace(listeners=lambda: [Listener(one, f"place {n}") for n, one in enumerate(endpoints)])
-    return Ports(SimpleNamespace(name="one", parts=SimpleNamespace(transports=[via])))
+    log = SimpleNamespace(error=lambda text, **fields: errors.append(text.format(**fields)))
+    errors = []
+    ports = Ports(SimpleNamespace(name="one", parts=SimpleNamespace(transports=[via]), log=log))
+    ports.errors = errors
+    return ports
 
 
 def close(ports):
@@ -75,6 +79,18 @@ def test_what_has_not_bound_yet_is_given_up_at_the_end():
     ports.open()
     close(ports)
     assert first.binding.called and second.binding.called
+
+
+def test_a_port_that_can_not_be_closed_is_told_of_and_the_others_are_closed():
+    first, second = SlowEndpoint(), SlowEndpoint()
+    stubborn, port = Port(), Port()
+    stubborn.stopListening = lambda: fail(OSError("held by the system"))
+    first.binding.callback(stubborn)
+    second.binding.callback(port)
+    ports = of(first, second)
+    assert ports.open() == []
+    close(ports)
+    assert port.stopped and ports.errors == ["a port could not be closed: held by the system"]
 
 
 def test_one_that_turns_out_busy_later_is_named():

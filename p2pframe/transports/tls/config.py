@@ -5,25 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import AfterValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 from p2pframe.endpoints import ListenAddress, SourceAddress
 from p2pframe.model import PeerAddress
-from p2pframe.plugin import Field, PluginConfig, Size, live
-
-
-def _parse_pin(value: object) -> bytes:
-    if isinstance(value, bytes) and len(value) == 32:
-        return value
-    text = value.replace(":", "") if isinstance(value, str) else ""
-    try:
-        pin = bytes.fromhex(text)
-    except ValueError:
-        pin = b""
-    if len(pin) != 32:
-        raise PydanticCustomError("pin", "not a peer id: write the 64 hex digits of the SHA-256 of its public key")
-    return pin
+from p2pframe.plugin import Field, Pin, PluginConfig, Size, live
 
 
 def _certified_name(text: str) -> str:
@@ -51,14 +38,6 @@ def _parse_peers(peers: dict[str, TlsPeer]) -> dict[str, TlsPeer]:
 
 CertifiedName = Annotated[str, AfterValidator(_certified_name)]
 """A name or IP address that a certificate is made out to."""
-
-Pin = Annotated[
-    bytes,
-    BeforeValidator(_parse_pin),
-    PlainSerializer(bytes.hex, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": "^([0-9a-fA-F]{2}:?){32}$"}),
-]
-"""A peer id: 32 bytes; in the YAML 64 hex digits, with or without colons."""
 
 
 class TlsPeer(PluginConfig):

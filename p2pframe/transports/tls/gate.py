@@ -168,7 +168,7 @@ class Gate(ProtocolWrapper):
             raise RuntimeError("nothing may be sent before the transport has proven the peer")
         cast(IWire, self.transport).write(data)
 
-    def writeSequence(self, data: Sequence[bytes]) -> None:  # type: ignore[override]
+    def writeSequence(self, data: Sequence[bytes]) -> None:  # type: ignore[override]  # theirs is not annotated
         """Encrypt and send, in order."""
         self.write(b"".join(data))
 
@@ -240,7 +240,7 @@ class _TlsFactory(TLSMemoryBIOFactory):
         self.tls = tls
         self.expected = expected
 
-    def buildProtocol(self, addr: IAddress | None) -> _BoundedTls | None:  # type: ignore[override]
+    def buildProtocol(self, addr: IAddress | None) -> _BoundedTls | None:  # type: ignore[override]  # theirs builds always
         """Core's factory may turn a connection away by building nothing."""
         inner = self.wrappedFactory.buildProtocol(addr)
         return None if inner is None else _BoundedTls(self, Gate(self, inner))
