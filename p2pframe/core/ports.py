@@ -95,9 +95,13 @@ class Ports:
             binding.cancel()
         ports, self._ports = self._ports, []
         self.places.clear()
-        for done, result in await DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True):
-            if not done:
-                self._network.log.error("a port could not be closed: {why}", why=result.getErrorMessage())
+        closing = [maybeDeferred(port.stopListening) for port in ports]
+        for closed in closing:
+            closed.addErrback(self._not_closed)
+        await DeferredList(closing)
+
+    def _not_closed(self, failure: Failure) -> None:
+        self._network.log.error("a port could not be closed: {why}", why=failure.getErrorMessage())
 
 
 def _raise(failures: list[Failure], _bound: object = None) -> None:
