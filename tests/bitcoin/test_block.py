@@ -25,7 +25,6 @@ from p2pframe.protocols.bitcoin.header import (
     hash256,
     hash_hex,
     header_hash,
-    header_hashes,
     parse_header,
     serialize_header,
 )
@@ -93,7 +92,6 @@ def test_any_changed_transaction_of_it_is_found(vector):
 def test_a_header_comes_back():
     raw = serialize_header(EMPTY)
     assert len(raw) == 80 and parse_header(b"xx" + raw, 2) == EMPTY and header_hash(raw) == hash256(raw)
-    assert header_hashes([raw, raw]) == [hash256(raw)] * 2
     with pytest.raises(MalformedMessage, match="79 bytes"):
         parse_header(raw, 1)
 

@@ -45,7 +45,8 @@ def _transaction(payload):
 def _addresses(decode):
     def decoded(payload):
         entries = decode(payload)
-        addresses.found_addresses(entries)
+        for entry in entries:
+            addresses.peer_address(entry)
         return entries
 
     return decoded

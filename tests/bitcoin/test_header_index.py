@@ -63,7 +63,6 @@ def test_headers_extend_the_best_chain_and_give_what_to_append() -> None:
     assert [index.hash_at(height) for height in range(41)] == HASHES == index.hashes_between(0, 99)
     assert index.header(HASHES[7]) == TRUNK[6] and index.height_of(HASHES[7]) == 7 and index.position(HASHES[7]) == 7
     assert index.tip_time == parse_header(TRUNK[-1]).time == index.time_of(HASHES[-1])
-    assert index.median_time_of(HASHES[-1]) == parse_header(TRUNK[-6]).time
 
 
 def test_known_headers_are_not_stored_twice() -> None:
@@ -237,24 +236,6 @@ def test_a_locator_is_dense_at_the_tip_and_doubles_down_to_genesis() -> None:
     branch = fork(38, 2)
     index.add_headers(branch, LATER)
     assert index.locator(digest(branch[-1]))[:4] == [digest(branch[1]), digest(branch[0]), HASHES[38], HASHES[37]]
-
-
-def test_headers_are_served_after_the_fork_up_to_the_stop_hash() -> None:
-    index, other = index_of(TRUNK), fork(30, 3)
-    theirs = [digest(header) for header in reversed(other)]
-    assert index.headers_after([*theirs, HASHES[30], HASHES[0]]) == TRUNK[30:]
-    assert index.headers_after([HASHES[5]], maximum=4) == TRUNK[5:9]
-    assert index.headers_after([HASHES[5]], stop=HASHES[9]) == TRUNK[5:9]
-    assert index.headers_after([HASHES[9]], stop=HASHES[3]) == TRUNK[9:]
-    assert index.headers_after([b"\7" * 32]) == TRUNK
-    assert index.headers_after([HASHES[-1]]) == []
-    assert index.headers_after([], stop=HASHES[4]) == [TRUNK[3]] and index.headers_after([]) == []
-    assert index.hashes_after([HASHES[3]], maximum=2) == HASHES[4:6]
-
-
-def test_at_most_2000_headers_are_served() -> None:
-    index = index_of(chain_of(2100))
-    assert len(index.headers_after([REGTEST.genesis_hash])) == 2000
 
 
 # Minimum work.

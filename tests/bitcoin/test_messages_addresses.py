@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pframe.model import FoundAddress, PeerAddress
+from p2pframe.model import PeerAddress
 from p2pframe.protocols.bitcoin import addresses
 from p2pframe.protocols.bitcoin.addresses import (
     ADDRESS_LENGTHS,
@@ -189,10 +189,10 @@ def test_embedded_ipv6_is_not_gossiped():
     assert addresses.network_address(PeerAddress(host, 1), 0, 0) is None
 
 
-def test_only_what_can_be_dialled_is_passed_to_the_book():
+def test_only_what_can_be_dialled_is_an_address():
     good = NetworkAddress(7, 9, IPV4, b"\x08\x08\x04\x04", 8333)
-    found = addresses.found_addresses([good._replace(port=0), good, NetworkAddress(7, 9, TORV2, bytes(10), 1)])
-    assert found == [FoundAddress(PeerAddress("8.8.4.4", 8333), 9, 7.0)]
+    told = (good._replace(port=0), good, NetworkAddress(7, 9, TORV2, bytes(10), 1))
+    assert [addresses.peer_address(entry) for entry in told] == [None, PeerAddress("8.8.4.4", 8333), None]
 
 
 @pytest.mark.parametrize("host", ["192.0.2.7", "2001:db8::7"])

@@ -8,13 +8,13 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from hashlib import sha3_256
 from struct import Struct
 from struct import error as StructError
 from typing import NamedTuple
 
-from p2pframe.model import FoundAddress, PeerAddress
+from p2pframe.model import PeerAddress
 from p2pframe.protocols.bitcoin.wire import MAX_COMPACT, MalformedMessage, compact_size, read_compact, read_count
 
 MAX_ADDRESSES = 1000
@@ -176,16 +176,6 @@ def peer_address(entry: NetworkAddress) -> PeerAddress | None:
     if network in (IPV6, CJDNS, YGGDRASIL):
         return PeerAddress(str(ipaddress.IPv6Address(address)), port)
     return None
-
-
-def found_addresses(entries: Iterable[NetworkAddress]) -> list[FoundAddress]:
-    """The entries that can be dialled, as core's address book takes them."""
-    found: list[FoundAddress] = []
-    for entry in entries:
-        address = peer_address(entry)
-        if address is not None:
-            found.append(FoundAddress(address, entry.services, float(entry.time)))
-    return found
 
 
 def network_address(address: PeerAddress, services: int, time: int) -> NetworkAddress | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from hashlib import sha256
 from struct import Struct
 from typing import NamedTuple
@@ -44,12 +43,6 @@ def serialize_header(header: Header) -> bytes:
 def header_hash(header: bytes) -> bytes:
     """The block hash of 80 header bytes, in wire order (people read it reversed)."""
     return sha256(sha256(header).digest()).digest()
-
-
-def header_hashes(headers: Iterable[bytes]) -> list[bytes]:
-    """The block hashes of many 80-byte headers, in order."""
-    digest = sha256
-    return [digest(digest(header).digest()).digest() for header in headers]
 
 
 def hash_hex(block_or_tx_id: bytes) -> str:

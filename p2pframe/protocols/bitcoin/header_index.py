@@ -18,7 +18,6 @@ from typing import NamedTuple
 from p2pframe.protocols.bitcoin.chains import Chain
 from p2pframe.protocols.bitcoin.header import HEADER_SIZE, hash_hex, header_hash
 from p2pframe.protocols.bitcoin.headers import (
-    MAXIMUM_HEADERS,
     MEDIAN_SPAN,
     HeaderContext,
     HeaderError,
@@ -26,7 +25,6 @@ from p2pframe.protocols.bitcoin.headers import (
     NotContinuous,
     check_headers,
     genesis_context,
-    median_time,
     run_headers,
     work_of_bits,
 )
@@ -185,10 +183,6 @@ class HeaderIndex:
         """A header's time, unix seconds."""
         return self._time_bits(self._positions[hash])[0]
 
-    def median_time_of(self, hash: bytes) -> int:
-        """The median time of a header and the ten before it (BIP113)."""
-        return median_time(self._times(self._positions[hash]))
-
     def parent_of(self, hash: bytes) -> bytes:
         """The hash that a header follows (the genesis header's own for itself)."""
         return self._hashes[self._parents[self._positions[hash]]]
@@ -238,7 +232,7 @@ class HeaderIndex:
         """What the chain that ends in `hash` leaves to the next header."""
         return self._context(self._positions[hash])
 
-    # Asking and serving.
+    # Asking.
 
     def locator(self, hash: bytes | None = None) -> list[bytes]:
         """Hashes from `hash` (the tip) back to the genesis header: ten one by one, then at doubling steps."""
@@ -250,38 +244,6 @@ class HeaderIndex:
             if len(hashes) >= _LOCATOR_DENSE:
                 step *= 2
         return hashes
-
-    def fork_height(self, locator: Sequence[bytes]) -> int:
-        """The height of the first of a peer's hashes that is on our best chain; 0 where none is."""
-        for hash in locator:
-            position = self._positions.get(hash)
-            if position is not None and self._is_active(position):
-                return self._heights[position]
-        return 0
-
-    def headers_after(
-        self, locator: Sequence[bytes], stop: bytes = bytes(32), maximum: int = MAXIMUM_HEADERS
-    ) -> list[bytes]:
-        """The answer to getheaders: best chain headers (80 bytes each) after the fork, up to `stop`, at most `maximum`.
-
-        An empty locator asks for the header `stop` alone.
-        """
-        if not locator:
-            position = self._positions.get(stop)
-            return [] if position is None else [self._header_at(position)]
-        return [self._header_at(position) for position in self._after(locator, stop, maximum)]
-
-    def hashes_after(self, locator: Sequence[bytes], stop: bytes = bytes(32), maximum: int = 500) -> list[bytes]:
-        """The answer to getblocks: best chain hashes after the fork, up to `stop`, at most `maximum`."""
-        return [self._hashes[position] for position in self._after(locator, stop, maximum)]
-
-    def _after(self, locator: Sequence[bytes], stop: bytes, maximum: int) -> Sequence[int]:
-        first = self.fork_height(locator) + 1
-        last = first + maximum
-        end = self._positions.get(stop)
-        if end is not None and self._is_active(end) and self._heights[end] >= first:
-            last = min(last, self._heights[end] + 1)
-        return self._active[first:last]
 
     # Adding.
 
