@@ -378,7 +378,7 @@ class Network:
             self.plugin_failed(label, where, Failure())
             return otherwise
 
-    def over_budget(self, session: Session) -> None:
+    def over_budget(self) -> None:
         """A session's reading pauses, its budget being spent."""
         self._over_budget.add(1)
 

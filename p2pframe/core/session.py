@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IConsumer, IPushProducer, ITCPTransport
+from twisted.internet.interfaces import IConsumer, IDelayedCall, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -63,10 +63,10 @@ class Session(Protocol):
     # A dict of this many attributes takes 1.2 kB more, of the 8 kB that an idle session may cost.
     __slots__ = (
         "_ahead", "_blocked_since", "_budget", "_conversation", "_deadline", "_excess_last", "_excess_since", "_held",
-        "_latest", "_life", "_links", "_pending", "_proving", "_queue", "_seconds", "_tap", "_upgrades", "address",
-        "close_evidence", "close_reason", "closing", "counters", "expected_peer", "handshake", "handshaking", "id",
-        "inbound", "info", "netgroup", "network", "now", "on_end", "protected", "slot", "state", "unread",
-        "useful_count", "via", "was_open", "writable",
+        "_latest", "_life", "_links", "_pending", "_proving", "_queue", "_refill", "_seconds", "_tap", "_upgrades",
+        "address", "close_evidence", "close_reason", "closing", "counters", "expected_peer", "handshake",
+        "handshaking", "id", "inbound", "info", "netgroup", "network", "now", "on_end", "protected", "slot", "state",
+        "unread", "useful_count", "via", "was_open", "writable",
     )  # fmt: skip
 
     def __init__(
@@ -111,6 +111,7 @@ class Session(Protocol):
         self._excess_last = -_EXCESS_BREAK
         self._blocked_since = 0.0
         self._proving: Deferred[TransportInfo] | None = None
+        self._refill: IDelayedCall | None = None
         self.on_end: Callable[[str, str], None] | None = None
 
     @property
@@ -209,6 +210,9 @@ class Session(Protocol):
         """The wire is gone: tell conversation, links and network, once."""
         if self._proving is not None:
             self._proving.cancel()
+        if self._refill is not None:
+            self._refill.cancel()
+            self._refill = None
         self._forget_queue()
         self._forget_unread()
         self._pending = None
@@ -507,11 +511,12 @@ class Session(Protocol):
         if excess > self.network.limits.excess_time:
             self._excess_since = now
             self.fact(Fact("excess", evidence=f"over its budget for {excess:.0f} s", proven=self.state == "open"))
-        self.network.over_budget(self)
+        self.network.over_budget()
         self._pause(_BUDGET)
-        self.network.clock.callLater(wait, self._refilled)
+        self._refill = self.network.clock.callLater(wait, self._refilled)
 
     def _refilled(self) -> None:
+        self._refill = None
         if self._held & _BUDGET and not self.closing:
             self.now = self._seconds()
             self._release(_BUDGET)

@@ -271,3 +271,18 @@ def test_peers_that_ask_for_one_block_share_it_within_the_cache(server):
     for hash in hashes[1:]:
         ask(one, (MSG_WITNESS_BLOCK, hash)).wait()
     assert sum(map(len, frames._kept.values())) == frames._size <= 400
+
+
+def test_getheaders_is_answered_with_two_thousand_at_the_most(server):
+    hashes = server.mine(2001)
+    peer = server.peer()
+    peer.say("getheaders", encode_locator(Locator(70016, [server.protocol.chain.genesis_hash]))).wait()
+    answer = decode_headers(peer.heard("headers")[-1])
+    assert [hash256(header) for header in answer] == hashes[:2000]
+
+
+def test_getheaders_without_a_locator_asks_for_one_header(server):
+    hashes = server.mine(3)
+    peer = server.peer()
+    peer.say("getheaders", encode_locator(Locator(70016, [], hashes[1]))).wait()
+    assert [hash256(header) for header in decode_headers(peer.heard("headers")[-1])] == [hashes[1]]

@@ -505,3 +505,15 @@ def test_unprocessed_bytes_are_counted_right_while_the_budget_is_spent(cluster, 
     assert session.counters.messages_in["PING"] == 100 and session.unread == 2
     end(session)
     assert network.unread == 0
+
+
+def test_the_timer_of_a_spent_budget_ends_with_its_session(cluster, network):
+    network.gate.reconfigure(
+        network.limits.model_copy(update={"messages_per_second": 0.01, "messages_burst": 1.0})
+    )
+    session = connect(network)
+    calls = len(cluster.net.clock.getDelayedCalls())
+    session.dataReceived(b"PING x\n" * 10)
+    assert len(cluster.net.clock.getDelayedCalls()) == calls + 1
+    end(session)
+    assert len(cluster.net.clock.getDelayedCalls()) == calls
