@@ -119,7 +119,8 @@ class Finder:
             else one
             for one in found
         ]
-        if source.plugin.manual:
+        # Without connections there is nothing to hold: in a network of datagrams they are addresses like others.
+        if source.plugin.manual and self.network.parts.transports:
             new = self.network.dialer.set_manual(source.plugin.name, whole)
         else:
             new = self.network.book.add(

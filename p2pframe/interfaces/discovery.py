@@ -31,7 +31,8 @@ class IDiscovery(Interface):
 
     name: str = Attribute("The plugin's name: the source that the address book remembers.")
     manual: bool = Attribute(
-        "True where what is found are the operator's own peers: held in manual slots, always retried."
+        "True where what is found are the operator's own peers: held in manual slots, always retried. A network of "
+        "datagrams, which holds no connections, takes them into the address book."
     )
 
     def due(state: DiscoveryState) -> bool:

@@ -86,9 +86,9 @@ def world(tmp_path):
     net = DatagramNet()
     nodes = []
 
-    def start(address, name, peers=(), **options):
+    def start(address, name, peers=(), spec=None, **options):
         host = net.host(address)
-        node = Node(config(tmp_path, name, peers, **options), host.reactor, host)
+        node = Node(spec or config(tmp_path, name, peers, **options), host.reactor, host)
         node.prepare()
         nodes.append(node)
         done = []
@@ -121,6 +121,18 @@ def test_whoever_is_there_knows_who_else_is_and_notices_who_has_gone(world):
     done = []
     bob.stop().addCallback(done.append)
     net.run_until(lambda: done and there(alice) == {"carol"}, limit=6)
+
+
+def test_peers_that_the_config_names_are_addresses_of_a_network_without_connections(world, tmp_path):
+    net, start = world
+    alice = start("192.0.2.1", "alice")
+    path = tmp_path / "bob.yaml"
+    config(tmp_path, "bob")
+    path.write_text(path.read_text().replace(
+        "{plugin: peer-file, path: ./bob-peers.txt, interval: 5s}", '{plugin: static, peers: ["192.0.2.1:7778"]}'
+    ))
+    bob = start("192.0.2.2", "bob", spec=load(path))
+    net.run_until(lambda: there(alice) == {"bob"} and there(bob) == {"alice"}, limit=5)
 
 
 def test_nothing_that_strangers_send_counts_as_presence_or_makes_more_traffic_than_it_is(world):
