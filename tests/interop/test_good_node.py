@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,7 @@ from tests.interop.configs import PLUGINS, node
 from tests.interop.made_chain import headers_of, make_block, make_chain
 from tests.interop.processes import P2PNode, wait_until
 from tests.interop.wire_peer import Closed, Listener, WirePeer
+from tests.interop.wire_tls import WireTls
 
 pytestmark = [pytest.mark.interop]
 
@@ -49,13 +51,20 @@ BLOCKS = 20
 CHAIN: list[Block] = []
 
 
-@pytest.fixture(scope="module", params=PLUGINS)
+@pytest.fixture(scope="module", params=[*PLUGINS, "memory", "tls"])
 def good(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P2PNode]:
     """A node with 20 blocks, under one of the configurations."""
     folder: Path = tmp_path_factory.mktemp(request.param)
     if not CHAIN:
         CHAIN.extend(make_chain(BLOCKS))
-    with P2PNode("ours", folder, node(PLUGINS[request.param] | {"limits": MANY})) as ours:
+    changes = PLUGINS.get(request.param, {}) | {"limits": MANY}
+    if request.param == "tls":
+        changes["transports"] = [{"plugin": "tls", "listen": ["127.0.0.1:{port}"]}]
+    config = node(changes, storage="memory" if request.param == "memory" else "sqlite")
+    with ExitStack() as ended, P2PNode("ours", folder, config) as ours:
+        if request.param == "tls":
+            WirePeer.tls = WireTls(folder)
+            ended.callback(setattr, WirePeer, "tls", None)
         ours.start()
         with WirePeer.dial(ours.port) as feeder:
             feeder.handshake(height=BLOCKS)

@@ -11,7 +11,7 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from itertools import count
-from typing import Self
+from typing import ClassVar, Self
 
 import pytest
 
@@ -30,6 +30,7 @@ from p2pframe.protocols.bitcoin.inventory import (
 )
 from p2pframe.protocols.bitcoin.messages import NODE_NETWORK, NODE_WITNESS, Version, encode_version
 from tests.interop.processes import LOOPBACK
+from tests.interop.wire_tls import WireTls
 
 _nonces = count(0x5EED_0000_0001)
 
@@ -39,7 +40,9 @@ class Closed(Exception):
 
 
 class WirePeer:
-    """One connection, dialled by the peer (`dial`) or taken by it (`serve` and `accept`)."""
+    """One connection, dialled by the peer (`dial`) or taken by it (`Listener.accept`); over TLS while `tls` is set."""
+
+    tls: ClassVar[WireTls | None] = None
 
     def __init__(self, wire: socket.socket, chain: Chain = REGTEST) -> None:
         self.wire = wire
@@ -53,7 +56,8 @@ class WirePeer:
     @classmethod
     def dial(cls, port: int, source: str = LOOPBACK, chain: Chain = REGTEST) -> Self:
         """Connect to the node at `port` from the address `source`; nothing is said yet."""
-        return cls(socket.create_connection((LOOPBACK, port), timeout=10, source_address=(source, 0)), chain)
+        wire = socket.create_connection((LOOPBACK, port), timeout=10, source_address=(source, 0))
+        return cls(cls.tls.client.wrap_socket(wire) if cls.tls else wire, chain)
 
     def __enter__(self) -> Self:
         return self
@@ -253,4 +257,5 @@ class Listener:
             wire, _ = self.socket.accept()
         except TimeoutError:
             pytest.fail(f"nobody dialled 127.0.0.1:{self.port} within {limit:g} s")
-        return WirePeer(wire, self.chain)
+        tls = WirePeer.tls
+        return WirePeer(tls.server.wrap_socket(wire, server_side=True) if tls else wire, self.chain)
