@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 
 CHUNK = 65_536
 """Bytes given to the wire at once: it takes any length, and what it has can't be counted or taken back."""
@@ -35,8 +34,3 @@ class SendQueue:
             self._chunks.popleft()
         self.size -= len(data)
         return bytes(data)
-
-    def drain(self, write: Callable[[bytes], object]) -> None:
-        """Give all of it to the wire, whether it has room or not: the session is ending."""
-        while data := self.take():
-            write(data)

@@ -199,10 +199,12 @@ class Session(Protocol):
         self._pending = None
         if self.transport is None:
             return
-        if self._queue is not None:
-            self.network.queued -= self._queue.size
-            self._queue.drain(self.transport.write)
-            self._queue = None
+        if self._queue is None:
+            self._hang_up()
+        # Else the wire has no room: `resumeProducing` hangs up when the last of it is gone. Until then it is counted:
+        # who is closed without reading can't have more kept for it than who stays.
+
+    def _hang_up(self) -> None:
         self.wire.unregisterProducer()
         self.wire.loseConnection()
 
@@ -386,6 +388,9 @@ class Session(Protocol):
         self._pump()
         if not self.writable:
             self._blocked_since = self.now
+            return
+        if self.state == "closing":
+            self._hang_up()
             return
         if self._held & _SENDING:
             self._release(_SENDING)

@@ -517,3 +517,30 @@ def test_the_timer_of_a_spent_budget_ends_with_its_session(cluster, network):
     assert len(cluster.net.clock.getDelayedCalls()) == calls + 1
     end(session)
     assert len(cluster.net.clock.getDelayedCalls()) == calls
+
+
+def test_what_a_closing_session_has_not_sent_stays_counted_until_the_peer_reads_it(cluster, network):
+    session = connect(network)
+    wire = session.wire
+    wire.clear()
+    session.write(b"x" * 500_000)
+    assert not session.writable and session.queued > 0
+    session.close("enough")
+    assert session.state == "closing" and not wire.lost
+    assert network.queued == session.queued > 0
+    session.write(b"after the end")
+    got = b""
+    while not wire.lost:
+        got += wire.read()
+    assert (got + wire.value()).strip(b"\n") == b"x" * 500_000
+    assert network.queued == 0
+    end(session)
+
+
+def test_a_closing_session_whose_peer_does_not_read_is_aborted_and_its_bytes_are_let_go(cluster, network):
+    session = connect(network)
+    session.write(b"x" * 500_000)
+    session.close("enough")
+    cluster.net.run(network.limits.close_timeout + 2 * network.limits.tick, step=0.1)
+    assert session.wire.aborted and network.queued == 0
+    end(session)
