@@ -23,7 +23,8 @@ What core provides to them: IContext (all that a plugin may touch), ISession and
 on it), IItems and IScheduler (the way of an item), IAddressBook, INodeView and INodeControl.
 
 A plugin that has live config fields also provides IReconfigurable; one that also provides
-`twisted.application.service.IService` is started and stopped with its network; a protocol may provide IStatus.
+`twisted.application.service.IService` is started and stopped with its network; a protocol may
+provide IStatus, and an application IWorkload.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ from p2pframe.interfaces.topology import ITopology
 from p2pframe.interfaces.transport import ITransport, Listener
 from p2pframe.interfaces.upgrade import IUpgrade, IUpgradeState, Upgraded
 from p2pframe.interfaces.validator import IValidator
+from p2pframe.interfaces.workload import IWorkload
 
 SEAMS: Mapping[str, tuple[InterfaceClass, ...]] = {
     "transport": (ITransport, IDatagramTransport),
@@ -113,6 +115,7 @@ __all__ = [
     "IUpgrade",
     "IUpgradeState",
     "IValidator",
+    "IWorkload",
     "Listener",
     "Metrics",
     "NetworkView",

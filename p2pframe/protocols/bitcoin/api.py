@@ -13,10 +13,18 @@ from zope.interface import Attribute, Interface
 
 from p2pframe.model import Validation
 from p2pframe.protocols.bitcoin.block import Block, assemble_block, build_coinbase, join_block, merkle_root, parse_block
+from p2pframe.protocols.bitcoin.block_store import TOPIC as BLOCK
 from p2pframe.protocols.bitcoin.chains import CHAINS, Chain
 from p2pframe.protocols.bitcoin.header import Header, hash256, hash_from_hex, hash_hex, parse_header, serialize_header
 from p2pframe.protocols.bitcoin.headers import meets_target
-from p2pframe.protocols.bitcoin.transaction import Transaction, build_transaction, parse_transaction
+from p2pframe.protocols.bitcoin.pool import TX
+from p2pframe.protocols.bitcoin.transaction import (
+    Transaction,
+    TxInput,
+    TxOutput,
+    build_transaction,
+    parse_transaction,
+)
 
 
 class Tip(NamedTuple):
@@ -68,7 +76,9 @@ class IBitcoin(Interface):
 
 
 __all__ = [
+    "BLOCK",
     "CHAINS",
+    "TX",
     "Block",
     "Chain",
     "Header",
@@ -76,6 +86,8 @@ __all__ = [
     "Template",
     "Tip",
     "Transaction",
+    "TxInput",
+    "TxOutput",
     "assemble_block",
     "build_coinbase",
     "build_transaction",
