@@ -52,11 +52,18 @@ def load(path: Path | str, env: Mapping[str, str] | None = None, registry: Regis
     path = Path(path)
     tree = read(path, os.environ if env is None else env, problems)
     if tree is not None:
-        loader = _Loader(path, tree, problems, Registry() if registry is None else registry)
-        spec = loader.node()
+        spec = load_tree(path, tree, problems, Registry() if registry is None else registry)
         if spec is not None and not problems:
             return spec
     raise ConfigError(problems.sorted())
+
+
+def load_tree(path: Path, tree: Tree, problems: Problems, registry: Registry) -> NodeSpec | None:
+    """Check a configuration that has been read, and perhaps changed since; `path` is the file that it is of.
+
+    None where something is wrong, which is among the problems then; `problems` must be empty for a spec to come of it.
+    """
+    return _Loader(path, tree, problems, registry).node()
 
 
 def registry_for(path: Path | str | None, env: Mapping[str, str] | None = None) -> Registry:

@@ -80,6 +80,20 @@ def read(path: Path, env: Mapping[str, str], problems: Problems) -> Tree | None:
     return _Budget(env, problems).read(path, str(path), (), None, "")
 
 
+def read_text(text: str, shown: str, folder: Path, env: Mapping[str, str], problems: Problems) -> Tree | None:
+    """The tree of a text that stands in no file: a value given on the command line.
+
+    `shown` is what places call it; relative names in it are taken from `folder`. None where it can't be read at all.
+    """
+    problems.entered(shown)
+    try:
+        return _Reader(_Budget(env, problems), shown, folder.absolute(), (), secret=False).document(text.encode(), "")
+    except (_Stop, UnicodeEncodeError) as error:
+        if isinstance(error, UnicodeEncodeError):
+            problems.add(Place(shown, 1, 1), "", "holds half of a character, which nothing can use")
+        return None
+
+
 class _Budget:
     """What the files of one configuration share: the bounds, the environment, and where problems go."""
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pframe.config import reader
-from p2pframe.config.reader import read, typed
+from p2pframe.config.reader import read, read_text, typed
 from p2pframe.config.tree import Problems, plain
 
 
@@ -216,3 +216,13 @@ def test_any_punctuation_gives_a_tree_or_problems(tmp_path_factory, text):
     problems = Problems()
     tree = read(path, {}, problems)
     assert tree is not None or problems
+
+
+def test_a_text_without_a_file_is_read_by_the_same_rules(tmp_path):
+    problems = Problems()
+    assert plain(read_text("{a: [1, 2s]}", "--set x", tmp_path, {}, problems)) == {"a": [1, "2s"]}
+    assert plain(read_text("${WHO}", "--set x", tmp_path, {"WHO": "me"}, problems)) == "me"
+    assert not problems
+    assert read_text("{a: 1", "--set x", tmp_path, {}, problems) is None
+    assert read_text("\udc80", "--set y", tmp_path, {}, problems) is None
+    assert [str(p).split(":")[0] for p in problems.sorted()] == ["--set x", "--set y"]
