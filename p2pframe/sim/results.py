@@ -308,3 +308,12 @@ def settings_of(results: Iterable[RunResult]) -> list[str]:
 def variants_of(results: Iterable[RunResult]) -> list[str]:
     """The variants there are runs of, in the order in which they first appear."""
     return [*dict.fromkeys(result.variant for result in results)]
+
+
+def shown(value: float | None) -> str:
+    """A number for people: whole ones in full, others to six digits."""
+    if value is None:
+        return ""
+    if math.isfinite(value) and value == int(value) and abs(value) < 1e15:
+        return str(int(value))
+    return f"{value:.6g}"
