@@ -12,7 +12,7 @@ draw takes its chance from the `Random` that it is given, so that whoever owns t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import isfinite, log
+from math import log
 from random import Random
 from typing import Annotated, Generic, TypeAlias, TypeVar
 
@@ -38,12 +38,6 @@ _Z99 = 2.3263478740408408
 """The 99th percentile of the standard normal distribution."""
 
 
-def _finite(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
-        raise PydanticCustomError("number", "not a number")
-    return float(value)
-
-
 def _offset(value: object) -> float:
     if isinstance(value, str) and value.strip().startswith("-"):
         return -parse_duration(value.strip()[1:])
@@ -56,7 +50,7 @@ def _within(value: float, least: float, most: float) -> float:
     return least if value < least else most if value > most else value
 
 
-Number = Annotated[float, BeforeValidator(_finite), WithJsonSchema({"type": "number"})]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 """A finite number."""
 
 Offset = Annotated[

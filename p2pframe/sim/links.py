@@ -147,8 +147,10 @@ class Path:
             self._rng = stream(*self._labels)
         return self._rng
 
-    def stream_arrival(self, now: float, size: int, after: float = 0.0) -> float:
-        """When `size` bytes of a stream, sent now, are there; never before `after`, when what the stream sent last is.
+    def stream_arrival(self, now: float, size: int) -> float:
+        """When `size` bytes of a stream, sent now, are there.
+
+        With jitter or loss that may be before what was sent earlier: the stream itself keeps its order.
 
         They wait until the bandwidth has sent what came before, however much that is: TCP slows down instead of losing.
         What was lost on the way has been sent again, after `retransmit` seconds, then twice as many, and so on.
@@ -161,7 +163,7 @@ class Path:
                 arrival += self.jitter(self.rng)
             if self.loss:
                 arrival += self._retransmissions(size)
-        return arrival if arrival > after else after
+        return arrival
 
     def datagram_arrivals(self, now: float, size: int) -> list[float]:
         """When a datagram of `size` bytes, sent now, arrives: never (lost, or the queue is full), once, or twice."""
