@@ -62,8 +62,8 @@ class LazyFlood:
     def tell(self) -> None:
         items, self.waiting = self.waiting, []
         for link, known in list(self.known.items()):
-            news = [item for item in items if item.topic == link.topic and item.id not in known]
-            if news and link.writable:
+            news = [item for item in items if item.topic == link.topic and known.isdisjoint((item.id, *item.aliases))]
+            if news and link.writable and link in self.known:  # telling a peer may end another's session
                 self.announced(link, [item.id for item in news])
                 link.announce(news)
             else:
