@@ -66,6 +66,7 @@ class Bench:
         self.config = self.spec.config.model_validate(self._given)
         self._read: set[str] = set()
         self._running: list[Any] = []
+        self._contexts: list[tuple[Any, Any]] = []
         self._trace = hashlib.sha256()
 
     # --- worlds ---
@@ -78,9 +79,12 @@ class Bench:
         context = self.context()
         return self.build(context, **config_changes), context
 
-    def context(self) -> FakeContext:
-        """A new world: a clock at 0, seeded chance, memory for storage, stand-ins for core's services."""
-        context = FakeContext(f"{self.kind}.{self.spec.name}")
+    def context(self, seed: int = 0, reactor: Any = None) -> FakeContext:
+        """A new world: a clock at 0, seeded chance, memory for storage, stand-ins for core's services.
+
+        Two that are to meet have seeds of their own and may share a reactor.
+        """
+        context = FakeContext(f"{self.kind}.{self.spec.name}", seed=seed, reactor=reactor)
         services = dict(stand_ins(context))
         given: Any = self.option("services", None)
         services.update((given(context) if callable(given) else given) or {})
@@ -90,7 +94,9 @@ class Bench:
     def build(self, context: Any, **config_changes: object) -> Any:
         """A new plugin in a world that is there."""
         config = self.changed(**config_changes)
-        return self.call("", "", self.cls, config, context)
+        plugin = self.call("", "", self.cls, config, context)
+        self._contexts.append((plugin, context))
+        return plugin
 
     def changed(self, **config_changes: object) -> PluginConfig:
         """The config with other values for some options, checked."""
@@ -99,14 +105,19 @@ class Bench:
     def start(self, plugin: Any) -> None:
         """Start a plugin that is also a service, as its network would."""
         if IService.providedBy(plugin):
-            self.call("", "", plugin.startService)
             self._running.append(plugin)
+            self._finish(plugin, self.call("", "", plugin.startService))
 
     def stop(self, plugin: Any) -> None:
         """Stop what `start` started, as its network would; nothing where it was not started."""
         if plugin in self._running:
             self._running.remove(plugin)
-            self.call("", "", plugin.stopService)
+            self._finish(plugin, self.call("", "", plugin.stopService))
+
+    def _finish(self, plugin: Any, deferred: object) -> None:
+        context = next(context for built, context in self._contexts if built is plugin)
+        if isinstance(deferred, Deferred):
+            self.wait(deferred, context, "", "")
 
     def close(self) -> None:
         """Stop every plugin that a suite left running."""
@@ -230,6 +241,7 @@ class Bench:
         )
 
     def _said(self, method: str, sentence: str, evidence: str, error: BaseException | None = None) -> None:
+        sentence = sentence or "every Deferred fires"
         raise NonConformance(self.label, self._name(method), sentence, evidence) from error
 
     def _name(self, method: str) -> str:
