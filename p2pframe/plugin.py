@@ -184,10 +184,17 @@ class PluginSpec:
     name: str
     config: type[PluginConfig]
     summary: str
+    unrepeatable: str = ""
+    """Why equal seeds do not give equal runs in the simulator where this plugin takes part; empty: they do."""
 
 
-def plugin(name: str, *, config: type[PluginConfig] = PluginConfig, kind: str | None = None) -> Callable[[C], C]:
+def plugin(
+    name: str, *, config: type[PluginConfig] = PluginConfig, kind: str | None = None, unrepeatable: str = ""
+) -> Callable[[C], C]:
     """Make a class a plugin of the kind whose interface it implements (`kind` chooses where it implements several).
+
+    `unrepeatable` says why runs with it can't be repeated (a library that draws its own chance, say): the simulator runs
+    it, and `p2pframe sim --check` refuses it by name with this reason.
 
     Raises `PluginError` for a name that is not lower-case words with dashes, no docstring, or no interface of a seam.
     """
@@ -206,7 +213,7 @@ def plugin(name: str, *, config: type[PluginConfig] = PluginConfig, kind: str | 
         if kind is None and len(kinds) != 1:
             found = "implements no interface of a seam" if not kinds else "implements several: " + ", ".join(kinds)
             raise PluginError(f"{origin}: {found}: put @implementer(...) below @plugin, or say kind=...")
-        cls.__p2pframe_plugin__ = PluginSpec(kind or kinds[0], name, config, summary)  # type: ignore[attr-defined]
+        cls.__p2pframe_plugin__ = PluginSpec(kind or kinds[0], name, config, summary, unrepeatable)  # type: ignore[attr-defined]
         return cls
 
     return decorate

@@ -102,7 +102,7 @@ class AddressBook:
     ) -> None:
         self._rng = rng
         self._time = unix_time
-        self._placement = Placement(entropy.bytes(32), limits.book_new_buckets, limits.book_tried_buckets)
+        self._placement = Placement(entropy.bytes(32), *_sizes(limits))
         self._own: dict[PeerAddress, None] = {}
         self._last_good = 1.0
         self._empty()
@@ -162,7 +162,7 @@ class AddressBook:
             return
         entry.last_success = entry.last_attempt = now
         entry.failures = 0
-        if entry.tried:
+        if entry.tried or self._placement.plain:
             return
         if self._tried.get(self._tried_place(entry)) is None:
             self._make_tried(entry)
@@ -298,9 +298,9 @@ class AddressBook:
     def reconfigure(self, limits: Limits) -> None:
         """Take new table sizes: every address finds its place anew, and those that find none are forgotten."""
         here = self._placement
-        if (here.new_buckets, here.tried_buckets) != (limits.book_new_buckets, limits.book_tried_buckets):
+        if (here.new_buckets, here.tried_buckets) != _sizes(limits):
             rows = [_row(entry) for entry in self._all]
-            self._placement = Placement(here.salt, limits.book_new_buckets, limits.book_tried_buckets)
+            self._placement = Placement(here.salt, *_sizes(limits))
             self._empty()
             for row in rows:
                 self._restore(row, same_tables=False)
@@ -319,7 +319,7 @@ class AddressBook:
         if not isinstance(source, PeerAddress) or source.host != address.host:
             heard = max(0.0, heard - PENALTY)
         entry = self._entries.get(address)
-        fresh = entry is None
+        fresh, plain = entry is None, self._placement.plain
         if entry is None:
             entry = _Entry(address, group)
             entry.last_seen = heard
@@ -330,7 +330,7 @@ class AddressBook:
             entry.services |= found.services & 0xFFFF_FFFF_FFFF_FFFF
             entry.peer_id = found.peer_id or entry.peer_id
             # Each further place costs an attacker twice the announcements of the one before.
-            if entry.tried or not newer or len(entry.places) >= REFERENCES:
+            if entry.tried or not newer or len(entry.places) >= REFERENCES or plain:
                 return False
             if self._rng.randrange(1 << len(entry.places)):
                 return False
@@ -338,7 +338,7 @@ class AddressBook:
         holder = self._new.get(place)
         if holder is entry:
             return False
-        if holder is not None and not holder.stale(now) and (len(holder.places) == 1 or not fresh):
+        if holder is not None and not plain and not holder.stale(now) and (len(holder.places) == 1 or not fresh):
             self._refused.add(1, "place-taken")
             return False
         if holder is not None:
@@ -444,7 +444,11 @@ class AddressBook:
         else:
             group = netgroup(row.address)
             places = (self._placement.new(row.address, group, row.source),)
-            if row.tried and self._tried.get(at := self._placement.tried(row.address, group)) is None:
+            if (
+                row.tried
+                and not self._placement.plain
+                and self._tried.get(at := self._placement.tried(row.address, group)) is None
+            ):
                 table, entry.tried, places = self._tried, True, (at,)
         limit = BUCKET * (self._placement.tried_buckets if entry.tried else self._placement.new_buckets)
         kept = tuple(place for place in places if place < limit and table.get(place) is None)
@@ -459,6 +463,12 @@ class AddressBook:
     def _measure(self) -> None:
         self._size.set(len(self._all) - self._tried.size, "new")
         self._size.set(self._tried.size, "tried")
+
+
+def _sizes(limits: Limits) -> tuple[int, int]:
+    """Buckets of the new and of the tried table; none of the latter where the book is plain."""
+    new, tried = limits.book_new_buckets, limits.book_tried_buckets
+    return (new, tried) if limits.book_buckets else (new + tried, 0)
 
 
 def _candidate(entry: _Entry) -> Candidate:

@@ -24,7 +24,10 @@ GROUP_BUCKETS = 8
 
 
 class Placement:
-    """The places of addresses, by a secret salt of 32 bytes. A place is bucket * 64 + position."""
+    """The places of addresses, by a secret salt of 32 bytes. A place is bucket * 64 + position.
+
+    Without tried buckets it is a plain table: an address has one place, whoever told of it.
+    """
 
     __slots__ = ("_new", "_salt", "_tried", "new_buckets", "tried_buckets")
 
@@ -40,14 +43,21 @@ class Placement:
         """The secret; kept with the book, or its addresses would move at each start."""
         return self._salt
 
+    @property
+    def plain(self) -> bool:
+        """Whether it is one table without a memory of who answered."""
+        return not self.tried_buckets
+
     def new(self, address: PeerAddress, group: str, source: str) -> int:
         """Where an address of a netgroup stands in the new table when this source group has told of it."""
+        if self.plain:
+            return self._hash(self._new, f"plain {address.host} {address.port}") % (self.new_buckets * BUCKET)
         which = self._hash(self._new, f"which {group} {source}") % SOURCE_BUCKETS
         bucket = self._hash(self._new, f"bucket {source} {which}") % self.new_buckets
         return bucket * BUCKET + self._hash(self._new, f"at {bucket} {address.host} {address.port}") % BUCKET
 
     def tried(self, address: PeerAddress, group: str) -> int:
-        """Where an address of a netgroup stands in the tried table."""
+        """Where an address of a netgroup stands in the tried table, where there is one."""
         which = self._hash(self._tried, f"which {address.host} {address.port}") % GROUP_BUCKETS
         bucket = self._hash(self._tried, f"bucket {group} {which}") % self.tried_buckets
         return bucket * BUCKET + self._hash(self._tried, f"at {bucket} {address.host} {address.port}") % BUCKET

@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+# real world: time, os.urandom: this is where a service's own come from
+# real world: twisted.internet.threads, twisted.python.threadpool: and its threads
+
 import os
 import time
 from collections.abc import Callable
@@ -21,11 +24,25 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
+from p2pframe.core.data_dir import DataDir
 from p2pframe.errors import P2PFrameError
 from p2pframe.interfaces import Entropy, IContext, IHostReactor, INamespace, Metrics
 
 T = TypeVar("T")
 P = ParamSpec("P")
+
+
+class DataFolders(Protocol):
+    """What a node asks of its data directory; see `p2pframe.core.data_dir`."""
+
+    def open(self) -> None:
+        """Make it, check it, lock it. Raises `StartError`."""
+
+    def close(self, clean: bool = True) -> None:
+        """Let another process have it; `clean` says that everything was written."""
+
+    def folder(self, network: str, label: str) -> Path:
+        """A plugin's folder, made when first asked for. Raises `StartError`."""
 
 
 class World(Protocol):
@@ -41,6 +58,9 @@ class World(Protocol):
 
     def entropy(self, label: str) -> Entropy:
         """Unpredictable bytes for one plugin."""
+
+    def data_dir(self, path: Path) -> DataFolders:
+        """The node's data directory; not opened yet."""
 
     def work(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """Run off the reactor thread, within bounds."""
@@ -88,6 +108,10 @@ class ServiceWorld:
     def entropy(self, label: str) -> Entropy:
         """See `World.entropy`."""
         return SystemEntropy()
+
+    def data_dir(self, path: Path) -> DataFolders:
+        """See `World.data_dir`."""
+        return DataDir(path)
 
     def start(self, threads: int, queue: int) -> None:
         """See `World.start`."""
@@ -144,13 +168,20 @@ class Context:
         self.reactor = world.reactor
         self.metrics = metrics
         self.log = Logger(namespace=f"p2pframe.{network}.{name}" if network else f"p2pframe.{name}")
-        label = f"{network}/{name}"
-        self.rng = world.rng(label)
-        self.entropy = world.entropy(label)
+        self._label = f"{network}/{name}"
+        self.entropy = world.entropy(self._label)
         self.unix_time = world.unix_time
         self._host = host
         self._serves = serves
+        self._rng: Random | None = None
         self._storage: INamespace | None = None
+
+    @property
+    def rng(self) -> Random:
+        """See `IContext.rng`. Made when first asked for: it takes 2500 bytes, and most plugins draw nothing."""
+        if self._rng is None:
+            self._rng = self._host.world.rng(self._label)
+        return self._rng
 
     @property
     def resolver(self) -> IHostnameResolver:

@@ -25,9 +25,8 @@ from p2pframe.core.address_book import AddressBook
 from p2pframe.core.addresses import BookService
 from p2pframe.core.bans import BanList
 from p2pframe.core.building import Builder, Place
-from p2pframe.core.context import Context, ServiceWorld, World
+from p2pframe.core.context import Context, DataFolders, ServiceWorld, World
 from p2pframe.core.control import Control, View
-from p2pframe.core.data_dir import DataDir
 from p2pframe.core.events import Events
 from p2pframe.core.items import Items
 from p2pframe.core.metrics import NodeMetrics
@@ -77,7 +76,7 @@ class Node:
 
         The log follows them, whoever asked for the change.
         """
-        self.data_dir: DataDir | None = None
+        self.data_dir: DataFolders | None = None
         self.storage: IStorage | None = None
         self.watchdog = Watchdog(self.reactor, lambda: self.spec.node.watchdog, core_metrics)
         self.builder = Builder(self._context)
@@ -123,7 +122,7 @@ class Node:
 
         Raises `StartError` or `PluginError`, with nothing left locked or bound.
         """
-        self.data_dir = DataDir(self.spec.node.data_dir)
+        self.data_dir = self.world.data_dir(self.spec.node.data_dir)
         self.data_dir.open()
         try:
             self.world.start(self.spec.node.work_threads, self.spec.node.work_queue)

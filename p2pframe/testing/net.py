@@ -15,6 +15,7 @@ pause, as sockets do. Chance is derived from (seed, host, plugin).
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -33,6 +34,8 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from p2pframe.core.context import DataFolders
+from p2pframe.core.data_dir import DataDir
 from p2pframe.interfaces import Entropy, IHostReactor
 from p2pframe.testing.context import FakeEntropy
 
@@ -98,6 +101,10 @@ class MemoryHost:
     def work(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """See `World.work`: inline."""
         return execute(function, *args, **kwargs)
+
+    def data_dir(self, path: Path) -> DataFolders:
+        """See `World.data_dir`: a real one."""
+        return DataDir(path)
 
     def start(self, threads: int, queue: int) -> None:
         """See `World.start`: there are no threads."""

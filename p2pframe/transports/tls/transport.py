@@ -25,7 +25,7 @@ from p2pframe.transports.tls.gate import Expected, Gate, TlsClientEndpoint, TlsS
 from p2pframe.transports.tls.identity import Identity, is_ip, own_identity, peer_id_of, read_authorities, read_identity
 
 
-@plugin("tls", config=TlsConfig)
+@plugin("tls", config=TlsConfig, unrepeatable="OpenSSL draws its own keys, which no seed reaches")
 @implementer(ITransport, IReconfigurable)
 class TlsTransport:
     """TLS 1.3 over TCP, certificates on both ends; the peer id is the hash of the peer's key."""
