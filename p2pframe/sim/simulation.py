@@ -1,0 +1,151 @@
+"""A simulation: one clock, one network, its hosts, and the trace of what passed between them.
+
+::
+
+    simulation = Simulation(seed=1)
+    alice, bob = simulation.host("192.0.2.1"), simulation.host("198.51.100.1")
+    alice.start(spec)
+    simulation.run(10.0)               # ten virtual seconds
+"""
+
+from __future__ import annotations
+
+import json
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from random import Random
+
+from twisted.internet.defer import Deferred
+
+from p2pframe.sim.chance import stream
+from p2pframe.sim.clock import HeapClock
+from p2pframe.sim.disk import SharedDisks
+from p2pframe.sim.host import Host, Lane
+from p2pframe.sim.links import Links
+from p2pframe.sim.nat import Nat
+from p2pframe.sim.network import Network
+from p2pframe.sim.trace import Trace
+
+EPOCH = 1_767_225_600.0
+"""The date on which every simulation begins: 2026-01-01, unix seconds."""
+
+
+class Simulation:
+    """A thousand hosts in one process. Equal seeds and equal calls give equal traces."""
+
+    def __init__(self, seed: int | str = 0, links: Links | None = None) -> None:
+        self.seed = seed
+        self.clock = HeapClock()
+        self.network = Network(links if links is not None else Links(None, seed))
+        self.trace = Trace()
+        self.hosts: dict[str, Host] = {}
+        """By name, in the order of their making."""
+        self.epoch = EPOCH
+        self.work_delay = 0.001
+        """Seconds that `context.work` takes."""
+        self.connections = 0
+        self.disks = SharedDisks()
+        weakref.finalize(self, self.disks.close)
+
+    def stream(self, *labels: object) -> Random:
+        """Chance for whoever the labels name; see p2pframe.sim.chance."""
+        return stream(self.seed, *labels)
+
+    def host(
+        self,
+        *addresses: str,
+        name: str = "",
+        group: str = "",
+        region: str = "",
+        asn: int = 0,
+        lan: str = "",
+        skew: float = 0.0,
+        drift: float = 0.0,
+        up: float = 0,
+        down: float = 0,
+        queue: int = 0,
+        nat: Nat | None = None,
+        honest: bool = True,
+    ) -> Host:
+        """A new host. `up` and `down` are bytes a second (0: without limit), `queue` bytes.
+
+        Raises ValueError for a name or address that is taken.
+        """
+        name = name or (addresses[0] if addresses else f"host-{len(self.hosts)}")
+        if name in self.hosts:
+            raise ValueError(f"there is a host {name!r} already")
+        host = Host(
+            self,
+            len(self.hosts),
+            name,
+            addresses,
+            group=group,
+            region=region,
+            asn=asn,
+            lan=lan,
+            skew=skew,
+            drift=drift,
+            up=Lane(up, queue) if up else None,
+            down=Lane(down, queue) if down else None,
+            nat=nat,
+            honest=honest,
+        )
+        self.network.add(host)
+        self.hosts[name] = host
+        return host
+
+    def run(self, seconds: float) -> None:
+        """Let virtual time pass."""
+        self.clock.run(self.clock.now + seconds)
+
+    def run_until(self, condition: Callable[[], object], limit: float = 60.0) -> None:
+        """Let time pass until `condition()` is true, asked after every event.
+
+        Raises AssertionError where it is not after `limit` virtual seconds.
+        """
+        if not self.clock.run(self.clock.now + limit, condition) and not condition():
+            raise AssertionError(f"nothing came of it in {limit} virtual seconds")
+
+    def wait(self, deferred: Deferred[object], limit: float = 60.0) -> object:
+        """Let time pass until a Deferred fires. Returns its result or raises its failure."""
+        results: list[object] = []
+        failures: list[BaseException] = []
+        deferred.addCallbacks(results.append, lambda failure: failures.append(failure.value))
+        self.run_until(lambda: results or failures, limit)
+        if failures:
+            raise failures[0]
+        return results[0]
+
+    def finish(self) -> str:
+        """Note each host's end state in the trace and return the trace's digest."""
+        for host in self.hosts.values():
+            self.trace.state(host.name, end_state(host))
+        return self.trace.digest()
+
+
+def end_state(host: Host) -> bytes:
+    """What a host has come to: up or down, its disk, its sessions, its networks, everything it counted."""
+    state: dict[str, object] = {"up": host.alive, "boots": host.boots, "disk": host.disk.digest().hex()}
+    node = host.node
+    if host.alive and node is not None:
+        state["sessions"] = node.view.sessions()
+        state["networks"] = node.view.networks()
+        state["counted"] = node.metrics.snapshot()
+        state["events"] = node.events.last
+    return json.dumps(_ordered(state)).encode()
+
+
+def _ordered(value: object) -> object:
+    """The same as JSON knows it, in an order that does not depend on hashes."""
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, Mapping):
+        return sorted([str(key), _ordered(inner)] for key, inner in value.items())
+    if isinstance(value, (set, frozenset)):
+        return sorted(json.dumps(_ordered(inner)) for inner in value)
+    if isinstance(value, (list, tuple)):
+        return [_ordered(inner) for inner in value]
+    if is_dataclass(value):
+        return [_ordered(getattr(value, field.name)) for field in fields(value)]
+    return repr(value)
