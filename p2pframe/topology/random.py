@@ -5,7 +5,8 @@ An unstructured network, in which nobody has a place of their own, and everyone'
 Outbound peers are drawn at random over distinct netgroups, so that who has many addresses in few networks gets few
 slots. Inbound peers come by themselves; when they are too many, `choose_victim` says who goes. Rotation ends the worst
 peer now and then to try another, but in half of the slots only: an attacker can be fast too, and must not win every
-slot by it.
+slot by it. Each of these defences has an option that takes it away (`diversity`, `anchors`, `feeler`, `score_blind`),
+so that an experiment can tell what it is worth.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ class RandomConfig(PluginConfig):
     )
     inbound: int = live(114, ge=0, le=20_000, description="Peers that may dial us.")
     manual: int = live(8, ge=0, le=1000, description="Peers that the operator named; more than these are spare.")
+    diversity: bool = live(
+        True, description="Hold dialled peers in distinct netgroups. Off only to see in experiments what that is worth."
+    )
     feeler: int = live(1, ge=0, le=8, description="Short dials at once that test addresses never tried.")
     feeler_interval: Duration = live(120.0, gt=0, description="Mean time between two feelers.")
     extra_block_relay_interval: Duration = live(
@@ -68,6 +72,9 @@ class RandomConfig(PluginConfig):
         description="The worst peer is replaced only if its score is this far under the others' median.",
     )
     minimum_age: Duration = live(1_800.0, description="A peer open for less than this is not judged by its score.")
+    score_blind: float = live(
+        0.5, ge=0, le=1, description="Share of the outbound slots in which no peer is replaced for its score."
+    )
     rotated_time: Duration = live(3_600.0, description="A peer that was rotated out is not drawn again for this long.")
 
 
@@ -215,10 +222,9 @@ class RandomTopology:
     def _open(view: TopologyView, slot: Slot) -> list[SessionSnapshot]:
         return [s for s in view.sessions if s.slot is slot and s.state == "open"]
 
-    @staticmethod
-    def _groups(view: TopologyView) -> Iterator[str]:
+    def _groups(self, view: TopologyView) -> Iterator[str]:
         """The netgroups that have a lasting slot. Manual peers are the operator's choice and block no netgroup."""
-        lasting = (Slot.OUTBOUND, Slot.BLOCK_RELAY)
+        lasting = (Slot.OUTBOUND, Slot.BLOCK_RELAY) if self.config.diversity else ()
         for session in view.sessions:
             if session.slot in lasting:
                 yield session.netgroup
@@ -243,8 +249,12 @@ class RandomTopology:
                 del self._extras[slot]
 
     def _blind(self, place: int) -> bool:
-        """Whether a slot is blind to score: one of each two, which one only we know."""
-        bit = blake2b(b"blind %d" % (place // 2), key=self._salt, digest_size=1).digest()[0] & 1
+        """Whether a slot is blind to score: by default one of each two, which one only we know."""
+        pair, share = place // 2, self.config.score_blind
+        blind = math.floor(2 * (pair + 1) * share) - math.floor(2 * pair * share)
+        if blind != 1:
+            return blind == 2
+        bit = blake2b(b"blind %d" % pair, key=self._salt, digest_size=1).digest()[0] & 1
         return place % 2 == bit
 
     # --- within: dialling ---

@@ -210,7 +210,7 @@ def test_no_source_group_reaches_more_than_its_buckets():
 
 
 @settings(max_examples=20)
-@given(st.binary(min_size=32, max_size=32), st.integers(1, 223))
+@given(st.binary(min_size=32, max_size=32), st.integers(1, 223).filter(lambda first: first != 127))
 def test_no_netgroup_reaches_more_than_8_tried_buckets(salt, first):
     placement, rng = Placement(salt, 1024, 256), Random(1)
     addresses = [PeerAddress(f"{first}.7.{rng.randrange(256)}.{rng.randrange(256)}", 8333) for _ in range(500)]
@@ -344,6 +344,57 @@ def test_other_table_sizes_find_everyone_a_new_place():
     world.book.reconfigure(world.limits)
     check(world.book)
     assert world.book.size > 300
+
+
+def flooded(**limits):
+    """The share of draws that give an attacker, after 40 honest peers were told of and answered.
+
+    Then sixteen netgroups tell of 1600 attackers, again and again.
+    """
+    world = World(book_new_buckets=16, book_tried_buckets=4, **limits)
+    honest = [FoundAddress(world.address(), 1, world.now) for _ in range(40)]
+    world.book.add(honest, "dns-seed")
+    for found in honest:
+        world.book.attempt(found.address)
+        world.book.good(found.address)
+    groups = [f"198.{number}" for number in range(16)]
+    told = [one for group in groups for one in world.found(100, group)]
+    for number in range(32):
+        world.now += 60
+        again = [FoundAddress(one.address, 1, world.now) for one in told]
+        world.book.add(again, world.address(groups[number % 16]))
+    check(world.book)
+    return world, sum(world.draw().address.host.startswith("198.") for _ in range(1000)) / 1000
+
+
+def test_buckets_keep_a_flood_of_addresses_from_taking_the_book():
+    _, with_buckets = flooded()
+    world, without = flooded(book_buckets=False)
+    assert without > 0.95 and with_buckets < 0.6
+    assert world.book.counts["tried"] == 0 and world.book.size <= 20 * 64
+    assert world.draw(only_tried=True) is None
+
+
+def test_buckets_can_be_taken_away_and_given_back_while_it_runs_and_between_two_runs():
+    world = World()
+    world.fill(20)
+    for entry in list(world.book._all)[:10]:
+        world.book.good(entry.address)
+    size, rows = world.book.size, list(world.book.dump())
+    world.limits = Limits(book_buckets=False)
+    world.book.reconfigure(world.limits)
+    check(world.book)
+    assert world.book.counts["tried"] == 0 and world.book.size > 0.9 * size
+    later = world.another()
+    assert later.load(rows) == [] and later.size > 0.9 * size
+    check(later)
+    world.limits = Limits()
+    world.book.reconfigure(world.limits)
+    check(world.book)
+    again = world.another()
+    again.load(later.dump())
+    check(again)
+    assert again.size > 0.8 * size
 
 
 def test_a_corrupt_chunk_is_set_aside_and_the_rest_is_kept():

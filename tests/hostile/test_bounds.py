@@ -97,7 +97,7 @@ NODE = {
 }  # fmt: skip
 
 NO_BOUND = {
-    Limits: {"tick", "dial_interval", "score_interval"},
+    Limits: {"tick", "dial_interval", "score_interval", "book_buckets"},
     BitcoinConfig: {
         "chain", "agent", "relay_transactions", "serve_unvalidated", "external", "block_file", "fee_filter", "ping_interval",
         "stale_tip", "address_cache", "own_address_interval",

@@ -83,6 +83,15 @@ def test_free_slots_are_wanted_in_netgroups_that_none_has():
     assert not topology.acceptable(first, candidate("10.2.0.1"), now)  # but one session is enough
 
 
+def test_without_diversity_one_netgroup_may_have_every_slot():
+    topology = make(diversity=False)
+    now = view(0.0, [snapshot(1)], [(PeerAddress.of("10.77.0.1", 1), Slot.OUTBOUND)])
+    first, *_ = topology.wants(now)
+    assert first.exclude_netgroups == frozenset()
+    assert topology.acceptable(first, candidate("10.1.9.9"), now)
+    assert not topology.acceptable(first, candidate("10.1.0.1"), now)  # one session is still enough
+
+
 def test_dials_under_way_count_and_count_once():
     topology = make(outbound=2, block_relay=0)
     dialling = [(PeerAddress.of("10.1.0.1", 8333), Slot.OUTBOUND), (PeerAddress.of("10.77.0.1", 1), Slot.OUTBOUND)]
@@ -304,6 +313,29 @@ def test_half_of_the_slots_never_end_for_their_score(seed):
         ended.update(drop.session for drop in topology.rotate(view(10_000.0, scored(scores))))
     assert len(ended) == 4
     assert sorted((id - 1) // 2 for id in ended) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("share", "judged"), [(0.0, 8), (0.25, 6), (0.5, 4), (0.75, 2), (1.0, 0)])
+def test_the_share_of_blind_slots_is_an_option(share, judged):
+    ended = set()
+    for n in range(8):
+        scores = [0.9] * 8
+        scores[n] = 0.0
+        ended.update(drop.session for drop in make(score_blind=share).rotate(view(10_000.0, scored(scores))))
+    assert len(ended) == judged
+
+
+def test_without_blind_slots_a_fast_attacker_wins_them_all():
+    topology = make(3, score_blind=0)
+    sessions = {s.id: s for s in scored([0.1, 0.1, 0.2, 0.2, 0.3, 0.3, 0.4, 0.4], now=0.0)}
+    now, next_id = 10_000.0, 100
+    while now < 10_000.0 + 86_400:
+        for drop in topology.rotate(view(now, sessions.values())):
+            del sessions[drop.session]
+            next_id += 1
+            sessions[next_id] = snapshot(next_id, score=0.99, started=now)
+        now += 10
+    assert all(session.score == 0.99 for session in sessions.values())
 
 
 def test_which_half_is_blind_is_secret():
