@@ -128,6 +128,24 @@ def plugins(kind: str | None, config: str | None, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
+def lint(paths: tuple[Path, ...]) -> None:
+    """Find what would make two runs of one seed differ, in Python files and folders of them.
+
+    It sees the machine's time and chance, the process's reactor, and where the order of a set gets out. Nothing of what
+    it reads is imported or run.
+    """
+    from p2pframe.testing.determinism import lint as look
+
+    with _reported():
+        found = list(look(paths))
+        for line in found:
+            click.echo(line)
+        if found:
+            _fail(f"{len(found)} place{'' if len(found) == 1 else 's'}")
+
+
+@main.command()
 @click.argument("template", required=False)
 @click.argument("file", required=False, type=click.Path())
 def init(template: str | None, file: str | None) -> None:

@@ -103,7 +103,7 @@ def _kind(node: ast.ClassDef, keywords: Mapping[str | None, ast.expr]) -> str | 
             for argument in decorator.args:
                 kinds.add(_KINDS.get(ast.unparse(argument).rpartition(".")[2]))
     kinds.discard(None)
-    return kinds.pop() if len(kinds) == 1 else None
+    return kinds.pop() if len(kinds) == 1 else None  # any order: there is one
 
 
 class _Loader(importlib.abc.InspectLoader):

@@ -5,6 +5,7 @@ The storage engine that a simulated node keeps on it is in `storage`.
 
 from __future__ import annotations
 
+# real world: tempfile: a plugin's data_dir is a folder that is there, and nothing goes by its name
 import shutil
 import tempfile
 from collections.abc import Callable

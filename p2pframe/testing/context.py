@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+# real world: tempfile: a plugin under test may need a folder that is there, and no test goes by its name
 import shutil
 import tempfile
 import weakref

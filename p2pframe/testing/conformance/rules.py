@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+# real world: random: it looks whether a plugin draws from the process's own chance
 import random
 import sys
 from collections.abc import Iterator

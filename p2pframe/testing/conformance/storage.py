@@ -5,6 +5,7 @@ Option `keeps`: False for an engine that keeps nothing over a stop.
 
 from __future__ import annotations
 
+# real world: tempfile: an engine needs a folder that is there, and nothing goes by its name
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Coroutine
