@@ -276,14 +276,15 @@ class SessionCounters:
     """What one session has done so far: plain numbers that the session adds to and scorers sample.
 
     Times are seconds of the reactor's clock (`reactor.seconds()`), 0.0 where it has not happened; `ping` and
-    `best_ping` are seconds, None before the first answer. `messages_in` and `messages_out` count by message type and
-    grow only with types that the protocol knows (`*` stands for all the others), so a peer can't fill them.
+    `best_ping` are seconds, None before the first answer. `messages_in` and `messages_out` count by message type,
+    `message_bytes_in` the bytes that came in as messages of each; they grow only with types that the protocol knows
+    (`*` stands for all the others), so a peer can't fill them.
     """
 
     __slots__ = (
         "accepted_items", "best_ping", "bytes_in", "bytes_out", "last_block", "last_item", "last_receive", "last_send",
-        "messages_in", "messages_out", "opened", "ping", "received", "rejected_items", "sent", "started", "timeouts",
-        "turned_away",
+        "message_bytes_in", "messages_in", "messages_out", "opened", "ping", "received", "rejected_items", "sent",
+        "started", "timeouts", "turned_away",
     )  # fmt: skip
 
     def __init__(self, started: float) -> None:
@@ -304,6 +305,7 @@ class SessionCounters:
         self.ping: float | None = None
         self.best_ping: float | None = None
         self.messages_in: dict[str, int] = {}
+        self.message_bytes_in: dict[str, int] = {}
         self.messages_out: dict[str, int] = {}
 
 
@@ -360,6 +362,7 @@ class SessionSnapshot:
     bytes_out: int = 0
     messages_in: Mapping[str, int] = field(default_factory=dict)
     messages_out: Mapping[str, int] = field(default_factory=dict)
+    message_bytes_in: Mapping[str, int] = field(default_factory=dict)
     accepted_items: int = 0
     rejected_items: int = 0
     timeouts: int = 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 # real world: time, os.urandom: this is where a service's own come from
 # real world: twisted.internet.threads, twisted.python.threadpool: and its threads
-
 import os
 import time
 from collections.abc import Callable

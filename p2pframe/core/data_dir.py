@@ -14,7 +14,6 @@ start. Schema 1 had the folders of the plugins directly in the directory, where 
 from __future__ import annotations
 
 # real world: os.getpid: the lock file tells an operator who holds it
-
 import errno
 import fcntl
 import os

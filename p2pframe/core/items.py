@@ -96,6 +96,8 @@ class Items:
         self._rejected: OrderedDict[tuple[Topic, ItemId], None] = OrderedDict()
         self._waiting: OrderedDict[tuple[Topic, ItemId], _Waiting] = OrderedDict()
         self._spreads: OrderedDict[tuple[Topic, ItemId], _SpreadRecord] = OrderedDict()
+        self.heard: Callable[[ISession, Topic, Sequence[ItemId]], None] | None = None
+        """Told of every announcement, where somebody measures; see `p2pframe.sim.measures`."""
         self.relay_log = RelayLog(log)
         self._outcomes = metrics.counter("items_total", "Items by what became of them.", ("topic", "outcome"))
 
@@ -119,6 +121,8 @@ class Items:
             return
         if self._relay is not None:
             self._call_relay("announced", lambda relay: relay.announced(link, ids))
+        if self.heard is not None:
+            self.heard(session, topic, ids)
         spreads = self._spreads
         for id in ids:
             record = spreads.get((topic, id))

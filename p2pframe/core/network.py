@@ -33,6 +33,7 @@ from p2pframe.core.ports import Ports
 from p2pframe.core.scheduler import Scheduler
 from p2pframe.core.session import Session
 from p2pframe.core.session_log import SessionLog
+from p2pframe.core.snapshots import add_messages
 from p2pframe.core.standing import Standing
 from p2pframe.core.timers import Timers
 from p2pframe.interfaces import (
@@ -111,6 +112,7 @@ class Network:
         self._next_id = 0
         self.ports = Ports(self)
         self._all_closed: Deferred[None] | None = None
+        self._past_messages: dict[str, tuple[int, int]] = {}
         self._closed_total = metrics.counter("sessions_closed_total", "Sessions ended.", ("reason",))
         self._opened_total = metrics.counter("sessions_opened_total", "Sessions opened.", ("slot",))
         self._plugin_errors = metrics.counter("plugin_errors_total", "Exceptions out of plugins.", ("plugin", "where"))
@@ -325,6 +327,7 @@ class Network:
         if session.close_reason == "self-connection" and not session.inbound:
             self.book.exclude(session.address)
         self._closed_total.add(1, session.close_reason)
+        add_messages(self._past_messages, session)
         self.events.emit(
             "session.closed", self.name, session.id, session.address,
             reason=session.close_reason, evidence=session.close_evidence, slot=session.slot.value, opened=was_open,
@@ -462,6 +465,9 @@ class Network:
         """The network at a glance."""
         allowed, used = self.slots(), self.open_sessions()
         status = self.protocol.status() if IStatus.providedBy(self.protocol) else {}
+        messages = dict(self._past_messages)
+        for session in self.sessions.values():
+            add_messages(messages, session)
         return NetworkView(
             self.name,
             self.protocol_name,
@@ -469,6 +475,7 @@ class Network:
             {slot: (used[slot], allowed.get(slot, 0)) for slot in Slot},
             self.book.counts,
             status,
+            messages,
         )
 
     def _inbound_slots(self) -> tuple[int, int]:

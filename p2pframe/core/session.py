@@ -234,6 +234,8 @@ class Session(Protocol):
         counters.received += 1
         messages = counters.messages_in
         messages[kind] = messages.get(kind, 0) + 1
+        sizes = counters.message_bytes_in
+        sizes[kind] = sizes.get(kind, 0) + length
         self._ahead -= length
         self._latest = length
         if not self._budget.charge(length, self.now):

@@ -41,6 +41,7 @@ def snapshot_of(session: Session) -> SessionSnapshot:
         bytes_out=counters.bytes_out,
         messages_in=dict(counters.messages_in),
         messages_out=dict(counters.messages_out),
+        message_bytes_in=dict(counters.message_bytes_in),
         accepted_items=counters.accepted_items,
         rejected_items=counters.rejected_items,
         timeouts=counters.timeouts,
@@ -52,3 +53,11 @@ def snapshot_of(session: Session) -> SessionSnapshot:
         protected=session.protected,
         sole_source=session.network.is_sole_source(session),
     )
+
+
+def add_messages(sums: dict[str, tuple[int, int]], session: Session) -> None:
+    """Add what came in over a session to (messages, bytes) by type."""
+    counters = session.counters
+    for kind, count in counters.messages_in.items():
+        messages, size = sums.get(kind, (0, 0))
+        sums[kind] = messages + count, size + counters.message_bytes_in[kind]

@@ -8,7 +8,6 @@ counted.
 from __future__ import annotations
 
 # real world: threading: it watches the reactor's thread from one of its own
-
 import sys
 import threading
 import traceback

@@ -51,7 +51,10 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class NetworkView:
-    """One network at a glance."""
+    """One network at a glance.
+
+    `messages` are what came in since it opened, over all sessions: (messages, bytes) by type.
+    """
 
     name: str
     protocol: str
@@ -59,6 +62,7 @@ class NetworkView:
     slots: Mapping[Slot, tuple[int, int]]
     book: Mapping[str, int]
     status: Mapping[str, str | int | float | bool]
+    messages: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 class INodeView(Interface):

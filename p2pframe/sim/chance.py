@@ -1,4 +1,4 @@
-"""Chance that repeats: every stream is derived from the seed and from who draws, so that nobody shifts another's draws."""
+"""Chance that repeats: a stream is derived from the seed and from who draws, so that nobody shifts another's draws."""
 
 from __future__ import annotations
 

@@ -314,7 +314,7 @@ class Wire:
         self._unsent_bytes = 0
         while unsent:
             self._send(unsent.popleft())
-            if self._unsent is not None:
+            if self._unsent_bytes:
                 for data in unsent:
                     self._keep(data)
                 return
