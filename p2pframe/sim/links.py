@@ -140,6 +140,11 @@ class Path:
         self._labels = labels
         self._rng: Random | None = None
 
+    def become(self, other: Path) -> None:
+        """Behave as another path from now on, with what waits, what was counted and the chance of this one."""
+        for name in _CHARACTER:
+            setattr(self, name, getattr(other, name))
+
     @property
     def rng(self) -> Random:
         """The path's own chance, made when first needed: it takes 2500 bytes, and most paths never draw."""
@@ -244,11 +249,16 @@ class Links:
         """What holds from a region to a region."""
         return self._between.get((source, target), self.config.default)
 
-    def path(self, source: End, target: End) -> Path:
-        """A new path; whoever asks keeps it, since it remembers what waits."""
+    def path(self, source: End, target: End, instead: LinkConfig | None = None) -> Path:
+        """A new path; whoever asks keeps it, since it remembers what waits.
+
+        `instead` is a link in the place of the usual one, which still holds where that says nothing.
+        """
         if source.name == target.name:
             return Path(_TO_ITSELF, LOOPBACK)
         link = self.link(source.region, target.region)
+        if instead is not None:
+            link = instead.over(link)
         latency = link.latency.constant
         if latency is None:
             # The same stream for both directions: the same latency, or the same luck with different distributions.
@@ -258,3 +268,6 @@ class Links:
 
 
 _TO_ITSELF = LinkConfig()
+_CHARACTER = tuple(
+    name for name in Path.__slots__ if name not in ("_labels", "_rng", "dropped", "free_at", "lost")
+)

@@ -150,6 +150,11 @@ class Nat:
         self.filtered += 1
         return None
 
+    def holder(self, protocol: str, port: int, now: float) -> Endpoint | None:
+        """The private end of a public port, whoever may reach it; None where the port stands for nobody."""
+        mapping = self._tables[protocol].by_port.get(port)
+        return mapping.private if mapping is not None and mapping.expires > now else None
+
     def mappings(self, protocol: str, now: float) -> int:
         """How many there are."""
         table = self._tables[protocol]

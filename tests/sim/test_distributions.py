@@ -130,7 +130,7 @@ number: {normal: {mean: x, deviation: -1}}
         "1:34: time.lognormal.p98: unknown key 'p98' (did you mean 'p99'?)",
         "2:10: offset.unifrm: unknown key 'unifrm' (did you mean 'uniform'?)",
         "3:25: number.normal.mean: must be a number, found 'x'",
-        "3:39: number.normal.deviation: must be at least 0, found -1",
+        "3:39: number.normal.deviation: must be at least 0.0, found -1",
     ]
 
 
