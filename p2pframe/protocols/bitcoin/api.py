@@ -1,6 +1,7 @@
 """What an application may use of a Bitcoin network: `context.service(IBitcoin)`, values and codecs.
 
-This is the one module of the protocol that applications import.
+This is the one module of the protocol that applications import. Most need the interface alone; the framing and the
+codecs are for those that speak the protocol themselves (crawlers, and the attackers of the scenarios).
 """
 
 from __future__ import annotations
@@ -12,11 +13,25 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from p2pframe.model import Validation
+from p2pframe.protocols.bitcoin.addresses import encode_addr, network_address
 from p2pframe.protocols.bitcoin.block import Block, assemble_block, build_coinbase, join_block, merkle_root, parse_block
 from p2pframe.protocols.bitcoin.block_store import TOPIC as BLOCK
 from p2pframe.protocols.bitcoin.chains import CHAINS, Chain
+from p2pframe.protocols.bitcoin.frame import V1Framing
 from p2pframe.protocols.bitcoin.header import Header, hash256, hash_from_hex, hash_hex, parse_header, serialize_header
 from p2pframe.protocols.bitcoin.headers import meets_target
+from p2pframe.protocols.bitcoin.inventory import (
+    MSG_BLOCK,
+    MSG_WITNESS_BLOCK,
+    Locator,
+    decode_headers,
+    decode_inventory,
+    decode_locator,
+    encode_headers,
+    encode_ids,
+    encode_locator,
+)
+from p2pframe.protocols.bitcoin.messages import NODE_NETWORK, NODE_WITNESS, Version, encode_version
 from p2pframe.protocols.bitcoin.pool import TX
 from p2pframe.protocols.bitcoin.transaction import (
     Transaction,
@@ -78,25 +93,41 @@ class IBitcoin(Interface):
 __all__ = [
     "BLOCK",
     "CHAINS",
+    "MSG_BLOCK",
+    "MSG_WITNESS_BLOCK",
+    "NODE_NETWORK",
+    "NODE_WITNESS",
     "TX",
     "Block",
     "Chain",
     "Header",
     "IBitcoin",
+    "Locator",
     "Template",
     "Tip",
     "Transaction",
     "TxInput",
     "TxOutput",
+    "V1Framing",
+    "Version",
     "assemble_block",
     "build_coinbase",
     "build_transaction",
+    "decode_headers",
+    "decode_inventory",
+    "decode_locator",
+    "encode_addr",
+    "encode_headers",
+    "encode_ids",
+    "encode_locator",
+    "encode_version",
     "hash256",
     "hash_from_hex",
     "hash_hex",
     "join_block",
     "meets_target",
     "merkle_root",
+    "network_address",
     "parse_block",
     "parse_header",
     "parse_transaction",
