@@ -1,0 +1,22 @@
+"""What a scenario can measure, by the name under `measures`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from p2pframe.sim.measures.agreement import Agreement
+from p2pframe.sim.measures.base import Measure, MeasureConfig, Produced, Run
+from p2pframe.sim.measures.capture import Capture
+from p2pframe.sim.measures.kept import Kept
+from p2pframe.sim.measures.propagation import Propagation
+from p2pframe.sim.measures.throughput import Throughput
+
+MEASURES: Mapping[str, type[Measure]] = {
+    "propagation": Propagation,
+    "agreement": Agreement,
+    "capture": Capture,
+    "kept": Kept,
+    "throughput": Throughput,
+}
+
+__all__ = ["MEASURES", "Measure", "MeasureConfig", "Produced", "Run"]
