@@ -62,11 +62,12 @@ class AddressesConfig(PluginConfig):
     netgroups: int | None = Field(
         default=None,
         ge=1,
-        le=50_000,
-        description="Distinct netgroups (IPv4 /16, IPv6 /32) that the group falls over; unset: one for each host.",
+        le=20_000,
+        description="Distinct netgroups (IPv4 /16, IPv6 /32) that the group falls over, as far as it has addresses; "
+        "unset: one for each host.",
     )
     asns: int | None = Field(
-        default=None, ge=1, le=50_000, description="Distinct AS numbers that own these netgroups; unset: one for each."
+        default=None, ge=1, le=20_000, description="Distinct AS numbers that own these netgroups; unset: one for each."
     )
     skew: float = Field(
         default=1.0, ge=0, le=5, description="The n-th netgroup has a share of 1/n to this power; 0: all the same."
