@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from p2pframe.sim.links import Links, Path
+from p2pframe.sim.links import LinkConfig, Links, Path
 
 if TYPE_CHECKING:
     from p2pframe.sim.host import Host
     from p2pframe.sim.nat import Nat
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """Links in the place of the usual ones, from some hosts to others, by their numbers."""
+
+    sources: frozenset[int]
+    targets: frozenset[int]
+    link: LinkConfig
 
 
 class Network:
@@ -26,11 +36,15 @@ class Network:
         self.lans: dict[str, list[Host]] = {}
         self.cuts: dict[tuple[int, int], int] = {}
         """How many cuts lie on the way between two hosts, by their numbers; no entry where there is none."""
+        self.partitions: list[Mapping[int, int]] = []
+        """Of each, the side of a host by its number."""
         self.mended: list[Callable[[], None]] = []
         """Called once when something may be reachable again: streams that wait for it."""
         self._hosts: dict[str, Host] = {}
         self._behind: dict[tuple[str, str], Host] = {}
         self._paths: dict[tuple[int, int], Path] = {}
+        self._numbered: list[Host] = []
+        self._changes: list[Change] = []
 
     def add(self, host: Host) -> None:
         """Take a host in. Raises ValueError for an address that another one has."""
@@ -47,6 +61,7 @@ class Network:
                 self._hosts[address] = host
         if host.lan:
             self.lans.setdefault(host.lan, []).append(host)
+        self._numbered.append(host)
 
     def find(self, address: str) -> Host | None:
         """The host of a public address, None where there is none (or a NAT)."""
@@ -73,6 +88,16 @@ class Network:
         host = self._hosts.get(address)
         return None if host is None else (host, address, port)
 
+    def ahead(self, kind: str, source: Host, address: str, port: int, now: float) -> Host | None:
+        """Whom a datagram sent now is on its way to. Whether a NAT lets it in shows when it is there: see `route`."""
+        nat = self.nats.get(address)
+        if nat is not None:
+            inside = nat.holder(kind, port, now)
+            return None if inside is None else self._behind.get((nat.public, inside[0]))
+        if source.nat is not None and (source.nat.public, address) in self._behind:
+            return self._behind[source.nat.public, address]
+        return self._hosts.get(address)
+
     def seen_as(
         self, kind: str, source: Host, own: tuple[str, int], target: tuple[str, int], now: float
     ) -> tuple[str, int] | None:
@@ -87,12 +112,49 @@ class Network:
         key = (source.number, target.number)
         path = self._paths.get(key)
         if path is None:
-            path = self._paths[key] = self.links.path(source, target)
+            path = self._paths[key] = self.links.path(source, target, self._changed(key))
         return path
+
+    def change(self, change: Change) -> None:
+        """Put other links in the place of the usual ones, also of connections that there are."""
+        self._changes.append(change)
+        self._paths_again(change)
+
+    def change_back(self, change: Change) -> None:
+        """End a change; where another one is left, the last of these holds."""
+        self._changes.remove(change)
+        self._paths_again(change)
+
+    def _changed(self, key: tuple[int, int]) -> LinkConfig | None:
+        for change in reversed(self._changes):
+            if key[0] in change.sources and key[1] in change.targets:
+                return change.link
+        return None
+
+    def _paths_again(self, change: Change) -> None:
+        for key, path in self._paths.items():
+            if key[0] in change.sources and key[1] in change.targets:
+                source, target = self._numbered[key[0]], self._numbered[key[1]]
+                path.become(self.links.path(source, target, self._changed(key)))
 
     def reachable(self, source: Host, target: Host) -> bool:
         """Whether anything gets from one host to another now."""
-        return not self.cuts or (source.number, target.number) not in self.cuts
+        if self.cuts and (source.number, target.number) in self.cuts:
+            return False
+        for sides in self.partitions:
+            here, there = sides.get(source.number), sides.get(target.number)
+            if here is not None and there is not None and here != there:
+                return False
+        return True
+
+    def part(self, sides: Mapping[int, int]) -> None:
+        """A partition: hosts of different sides, by number, do not reach one another; those of none reach all."""
+        self.partitions.append(sides)
+
+    def join(self, sides: Mapping[int, int]) -> None:
+        """End a partition."""
+        self.partitions = [other for other in self.partitions if other is not sides]
+        self.try_again()
 
     def cut(self, source: Host, target: Host) -> None:
         """Let nothing pass, one way. Two cuts take two `mend`s."""

@@ -73,6 +73,7 @@ class Wire:
         "_path",
         "_producer",
         "_producer_paused",
+        "_read_due",
         "_reading",
         "_remote",
         "_retry",
@@ -131,6 +132,7 @@ class Wire:
         self._retry = FIRST_RETRY
         self._unread: deque[bytes | None] | None = None
         self._unread_bytes = 0
+        self._read_due = 0.0
         self._reading = True
         self._deaf = False
         self._closing = False
@@ -360,8 +362,10 @@ class Wire:
 
     def _passable(self) -> bool:
         other = self.other
-        cuts = self._simulation.network.cuts
-        if cuts and ((self.host.number, other.host.number) in cuts or (other.host.number, self.host.number) in cuts):
+        network = self._simulation.network
+        if (network.cuts or network.partitions) and not (
+            network.reachable(self.host, other.host) and network.reachable(other.host, self.host)
+        ):
             # Without the way back there are no acknowledgements: the sender gets no further either.
             return False
         return other.host.kernel_up
@@ -447,14 +451,22 @@ class Wire:
         simulation.clock.current = incarnation
         self._hand_over(data)
 
+    def read_at(self, rate: float) -> None:
+        """Have this end's host read so many bytes a second from now on; 0: as they come."""
+        self.read_rate = rate
+        self._read_due = 0.0
+        if self._unread is not None and self._reading and self._incarnation.alive:
+            self._simulation.clock.at(0.0, self._incarnation, self._read)
+
     def _read_later(self, data: bytes | None) -> None:
         clock = self._simulation.clock
-        clock.at(clock.now + len(data or b"") / self.read_rate, self._incarnation, self._read)
+        self._read_due = clock.now + len(data or b"") / self.read_rate
+        clock.at(self._read_due, self._incarnation, self._read)
 
     def _read(self) -> None:
         """Hand over what waited, until the protocol pauses again."""
         unread = self._unread
-        if unread is None:
+        if unread is None or (self.read_rate and self._simulation.clock.now < self._read_due):
             return
         full = self._unread_bytes >= WINDOW
         while unread and self._reading and self.connected:
