@@ -318,10 +318,11 @@ def test_a_cut_is_one_way_and_silent(simulation, pair):
     two.transport.write(b"through", ("192.0.2.1", 1))
     simulation.run(1)
     assert (one.data, two.data, one.refused) == ([b"through"], [], 0)
+    one.transport.write(b"into")
     simulation.network.mend(alice, bob)
     simulation.run(1)
     assert two.data == []
-    one.transport.write(b"again")
+    one.transport.write(b"met")
     simulation.network.cut(alice, bob)
     simulation.run(1)
     assert two.data == []
@@ -577,3 +578,11 @@ def test_cuts_hold_on_a_lan_too(simulation):
     two.transport.write(b"y", (GROUP, 5353))
     simulation.run(1)
     assert (one.data, two.data) == ([b"x", b"y"], [b"y"])
+    # What was sent into a cut is gone, however soon it is mended, and so is what a cut meets on its way.
+    one.transport.write(b"into", (GROUP, 5353))
+    simulation.network.mend(a, b)
+    simulation.run(1)
+    one.transport.write(b"met", (GROUP, 5353))
+    simulation.network.cut(a, b)
+    simulation.run(1)
+    assert two.data == [b"y"]

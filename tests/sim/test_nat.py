@@ -125,6 +125,14 @@ def test_mappings_are_bounded_and_room_comes_with_time():
     assert nat.mappings("udp", 10.0) == 3
 
 
+def test_a_mapping_that_is_kept_does_not_keep_others():
+    nat = Nat("full-cone", PUBLIC, timeout=10.0, limit=2)
+    for port, now in ((5000, 0.0), (5001, 1.0), (5000, 9.0)):
+        nat.outbound("udp", ("10.0.0.2", port), PEER, now)
+    assert nat.outbound("udp", ("10.0.0.2", 5002), PEER, 11.5) == (PUBLIC, 5002)
+    assert nat.holder("udp", 5000, 11.5) and not nat.holder("udp", 5001, 11.5)
+
+
 def test_a_full_table_of_the_largest_size_has_a_port_for_everyone():
     nat = Nat("full-cone", PUBLIC, limit=60_000)
     ports = {nat.outbound("udp", (f"10.0.{n // 250}.{n % 250}", 6881), PEER, 0.0) for n in range(60_000)}
