@@ -180,6 +180,7 @@ class Wire:
             self._unsent = None
             self._unsent_bytes = 0
             self._closing = True
+            self._reading = False  # nothing that arrives before it is over is handed on, as in Twisted
             self._reset_other()
             self._simulation.clock.at(0.0, self._incarnation, self.end, error.ConnectionAborted())
 
