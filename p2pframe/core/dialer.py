@@ -86,6 +86,10 @@ class _Dial(Factory):
             waiting.errback(SessionClosed(f"{self.address}: {reason}" + (f": {evidence}" if evidence else "")))
 
 
+_REST = 10
+"""Intervals between two looks while the topology wants nobody and no session comes or goes."""
+
+
 class Dialer:
     """Dials for one network. `step` is called every `limits.dial_interval`."""
 
@@ -95,6 +99,8 @@ class Dialer:
         self._dials: dict[PeerAddress, _Dial] = {}
         self.manual: dict[PeerAddress, ManualPeer] = {}
         self._crowd = (0, 0)
+        self._rest_until = 0.0
+        self._held = (0, 0, 0)
         metrics = network.metrics
         self._results = metrics.counter("dials_total", "Dials by result.", ("slot", "result"))
 
@@ -135,13 +141,21 @@ class Dialer:
         """Open what is missing: first manual peers, then what the topology wants most."""
         network, limits = self.network, self.network.limits
         now = network.clock.seconds()
+        held = (network.made, len(network.sessions), len(self.manual))
+        if now < self._rest_until and held == self._held:
+            return
+        self._held, self._rest_until = held, 0.0
+        content = not self._dials
         room = self._manual_room()
         for peer in tuple(self.manual.values()):
             if len(self._dials) >= limits.dial_concurrency:
                 return
             if room <= 0:
                 break
-            if now >= peer.not_before and peer.address not in self._dials and not network.connected_to(peer.address):
+            if network.connected_to(peer.address):
+                continue
+            content = False
+            if now >= peer.not_before and peer.address not in self._dials:
                 wait = min(limits.manual_retry_first * 2**min(peer.failures, 20), limits.manual_retry)
                 peer.failures += 1
                 peer.not_before = now + wait * self._rng.uniform(0.9, 1.1)
@@ -152,7 +166,10 @@ class Dialer:
             return
         view = network.view(dialled_only=True)
         none: Sequence[Want] = ()
-        for want in network.call_plugin("topology", "wants", none, topology.wants, view):
+        wants = network.call_plugin("topology", "wants", none, topology.wants, view)
+        if content and not wants:
+            self._rest_until = now + _REST * limits.dial_interval
+        for want in wants:
             found: FoundAddress | Candidate | None = self._address_for(want.addresses)
             if found is None:
                 found = network.addresses.draw(want, view, self._in_group)

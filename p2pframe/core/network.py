@@ -109,7 +109,8 @@ class Network:
         self.unread = 0
         self.stopping = False
         self.running = False
-        self._next_id = 0
+        self.made = 0
+        """How many sessions there have been."""
         self.ports = Ports(self)
         self._all_closed: Deferred[None] | None = None
         self._past_messages: dict[str, tuple[int, int]] = {}
@@ -277,9 +278,9 @@ class Network:
 
     def new_session(self, address: PeerAddress, slot: Slot, via: ITransport, peer_id: PeerId | None) -> Session | None:
         """Make a session and keep it until it ends; None where the protocol failed to make a conversation for it."""
-        self._next_id += 1
+        self.made += 1
         try:
-            session = Session(self, SessionId(self._next_id), address, slot, via, peer_id)
+            session = Session(self, SessionId(self.made), address, slot, via, peer_id)
         except Exception:  # noqa: BLE001 - a protocol that fails to begin has no session, and takes no place
             self.plugin_failed(f"protocol.{self.protocol_name}", "conversation", Failure())
             return None
