@@ -96,10 +96,15 @@ def check(file: str, effective: bool, as_json: bool) -> None:
 
 @main.command()
 @_CONFIG
-def schema(config: str | None) -> None:
+@click.option("--scenario", is_flag=True, help="Of scenario files, which `p2pframe sim` takes.")
+def schema(config: str | None, scenario: bool) -> None:
     """Print the JSON Schema of configurations, with every plugin there is, for editors to complete from."""
     from p2pframe.config.loader import registry_for
-    from p2pframe.config.schema import schema as make
+
+    if scenario:
+        from p2pframe.sim.scenario_schema import scenario_schema as make
+    else:
+        from p2pframe.config.schema import schema as make
 
     with _reported():
         whole, errors = make(registry_for(config))

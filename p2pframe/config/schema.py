@@ -59,8 +59,8 @@ def schema(registry: Registry) -> tuple[dict[str, Any], list[PluginError]]:
             branches.append({"$ref": f"#/$defs/{key}"})
         # A `oneOf` of nothing is not allowed: where there is no plugin of a kind, nothing fits.
         defs[kind] = {"oneOf": branches, "required": ["plugin"]} if branches else {"not": {}}
-    defs["node"] = _model(NodeSettings, defs, "node", "What belongs to the process and its data directory.")
-    defs["limits"] = _model(Limits, defs, "limits", "Every bound that is held for this network.")
+    defs["node"] = add_model(NodeSettings, defs, "node", "What belongs to the process and its data directory.")
+    defs["limits"] = add_model(Limits, defs, "limits", "Every bound that is held for this network.")
     defs["network"] = _network()
     whole = {
         "$schema": DIALECT,
@@ -120,7 +120,7 @@ def _network() -> dict[str, Any]:
     return {"type": "object", "additionalProperties": False, "required": ["protocol"], "properties": properties}
 
 
-def _model(model: type[BaseModel], defs: dict[str, Any], prefix: str, text: str = "") -> dict[str, Any]:
+def add_model(model: type[BaseModel], defs: dict[str, Any], prefix: str, text: str = "") -> dict[str, Any]:
     """A model's schema; the definitions that it needs go to `defs` under names of their own."""
     made = model.model_json_schema(ref_template=f"#/$defs/{prefix}.{{model}}", schema_generator=_Generator)
     for name, inner in made.pop("$defs", {}).items():
@@ -134,7 +134,7 @@ def _model(model: type[BaseModel], defs: dict[str, Any], prefix: str, text: str 
 def _plugin(
     model: type[BaseModel], name: str, summary: str, kind: str, defs: dict[str, Any], key: str
 ) -> dict[str, Any]:
-    made = _model(model, defs, key, summary)
+    made = add_model(model, defs, key, summary)
     properties = {"plugin": {"const": name, "description": summary}, **made.get("properties", {})}
     if kind != "protocol":
         properties.setdefault(

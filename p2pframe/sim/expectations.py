@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from p2pframe.config.wording import did_you_mean, nearest
 from p2pframe.plugin import PluginConfig, parse_duration, parse_size
+from p2pframe.sim.references import VariantName
 from p2pframe.sim.results import (
     Aggregate,
     Judgement,
@@ -53,7 +54,7 @@ Number = Annotated[
 ]
 """A number; in the YAML a duration (then seconds), a size (then bytes) or a share in percent as well."""
 
-Variants = Annotated[tuple[str, ...], Field(min_length=1)]
+Variants = Annotated[tuple[VariantName, ...], Field(min_length=1)]
 
 
 class Expectation(PluginConfig):
@@ -119,8 +120,8 @@ class Comparison(PluginConfig):
     """A value's mean over the seeds in one variant (`of`), held against that in another (`to`)."""
 
     value: str = Field(description="The name of the value, such as eclipse.captured.", min_length=1)
-    of: str = Field(description="The variant that is compared.")
-    to: str = Field(description="The variant that it is compared to; `default` is the scenario as it stands.")
+    of: VariantName = Field(description="The variant that is compared.")
+    to: VariantName = Field(description="The variant that it is compared to; `default` is the scenario as it stands.")
     ratio_at_least: Number | None = Field(None, description="The one's mean is this many times the other's or more.")
     ratio_at_most: Number | None = Field(None, description="The one's mean is this many times the other's or less.")
     difference_at_most: Number | None = Field(

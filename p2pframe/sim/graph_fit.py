@@ -44,10 +44,10 @@ def misfits(graphs: Mapping[int, GraphConfig], groups: Mapping[str, Group]) -> I
             at = (group.name, graph.network)
             manual[at] = manual.get(at, 0) + dials
             inbound[at] = inbound.get(at, 0) + accepts
-            for option, wanted in (("manual", manual[at]), ("inbound", inbound[at])):
+            for option, more, wanted in (("manual", dials, manual[at]), ("inbound", accepts, inbound[at])):
                 topology = group.spec.networks[graph.network].topology
                 room = getattr(topology.config, option, None) if topology is not None else None
-                if isinstance(room, int) and room < wanted:
+                if more and isinstance(room, int) and room < wanted:
                     verb = "dial" if option == "manual" else "are dialled by"
                     yield number, key, (
                         f"hosts of {group.name} {verb} up to {wanted} neighbours; their topology has {option}: {room}; "

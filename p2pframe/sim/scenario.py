@@ -12,7 +12,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import PlainSerializer, PlainValidator, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from p2pframe.config.settings import NodeSpec
@@ -47,7 +47,7 @@ def capacity(addresses: AddressRange) -> int:
 
 Range = Annotated[
     AddressRange,
-    BeforeValidator(_range),
+    PlainValidator(_range),
     PlainSerializer(str, return_type=str),
     WithJsonSchema({"type": "string", "examples": ["203.0.113.0/24", "2001:db8::/32"]}),
 ]
@@ -97,7 +97,7 @@ class AddressesConfig(PluginConfig):
 class NatConfig(PluginConfig):
     """What a group's hosts are behind: a router each, or one for all where they share a `lan`."""
 
-    kind: Literal["none"] | NatKind = Field(description="Which packets from outside it lets in; none: no NAT at all.")
+    kind: Literal["none", NatKind] = Field(description="Which packets from outside it lets in; none: no NAT at all.")
     share: float = Field(
         default=1.0, ge=0, le=1, description="Share of the hosts that are behind one; the rest are not."
     )
@@ -224,7 +224,7 @@ class Scenario:
 
     path: Path
     name: str
-    seed: int | str
+    seed: int
     duration: float
     variant: str
     variants: tuple[str, ...]

@@ -30,7 +30,7 @@ NAME = re.compile(r"[a-z][a-z0-9-]{0,62}\Z", re.ASCII)
 """What groups and variants may be called."""
 MAX_HOSTS = 100_000
 _WORDS: Mapping[Named, str] = {
-    "group": "host group", "host": "host", "network": "network", "region": "region", "variant": "variant",
+    "group": "host group", "host": "host", "network": "network", "variant": "variant",
 }  # fmt: skip
 
 
@@ -38,6 +38,9 @@ class File(Protocol):
     """What a variant asks of the file that it is of."""
 
     path: Path
+    regions: dict[str, list[Reference]]
+    inhabited: set[str]
+    complete: bool
 
     def add(self, place: Place, path: str, message: str) -> None:
         """Note a mistake."""
@@ -53,7 +56,7 @@ class Settings(PluginConfig):
     """The values that stand at the top of a scenario file."""
 
     name: str | None = Field(None, min_length=1, max_length=200, description="What it is called; unset: as the file.")
-    seed: int | str = Field(1, description="Everything that chance decides follows from it.")
+    seed: int = Field(1, description="Everything that chance decides follows from it.")
     duration: Duration = Field(gt=0, description="How long to run, in virtual time.")
 
 
@@ -80,7 +83,7 @@ class Variant:
         self.whole = True
         """Whether every group came to something, so that it is known which networks there are."""
 
-    def scenario(self, settings: Mapping[str, str], seed: int | str | None) -> Scenario | None:
+    def scenario(self, settings: Mapping[str, str], seed: int | None) -> Scenario | None:
         for key, entry in self.tree.entries.items():
             if key not in TOP:
                 self.file.add(entry.place, key, f"unknown key {key!r}" + did_you_mean(key, TOP))
@@ -313,15 +316,18 @@ class Variant:
 
     def resolve(self, groups: Mapping[str, Group]) -> None:
         """Every name must be the name of something; networks are known only where every group came to something."""
+        self.file.complete = self.file.complete and self.whole
         section = self.tree.get("hosts")
         names: dict[Named, list[str]] = {
             "group": list(section.entries) if isinstance(section, Table) else [],
             "variant": list(self.variants),
             "network": list(dict.fromkeys(name for group in groups.values() for name in group.spec.networks)),
-            "region": list(dict.fromkeys(name for group in groups.values() for name in group.config.regions if name)),
         }
+        self.file.inhabited.update(name for group in groups.values() for name in group.config.regions if name)
         for what, name, place, path in self.names:
-            if what == "host":
+            if what == "region":
+                self.file.regions.setdefault(name, []).append(Reference(what, name, place, path))
+            elif what == "host":
                 self.host(name, place, path, groups)
             elif name not in names[what] and (self.whole or what in ("group", "variant")):
                 known = names[what]

@@ -17,6 +17,7 @@ from p2pframe.config.wording import did_you_mean
 from p2pframe.errors import ConfigError
 from p2pframe.registry import Registry
 from p2pframe.sim.merging import merged, places, set_value
+from p2pframe.sim.references import Reference
 from p2pframe.sim.scenario import DEFAULT, VERSION, GroupConfig, Scenario
 from p2pframe.sim.scenario_check import NAME, Variant
 
@@ -28,7 +29,7 @@ def load_scenario(
     path: Path | str,
     variant: str = DEFAULT,
     settings: Mapping[str, str] | None = None,
-    seed: int | str | None = None,
+    seed: int | None = None,
     registry: Registry | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Scenario:
@@ -54,10 +55,15 @@ class _File:
         self.problems = Problems()
         self.within: dict[Place, str] = {}
         """Of places in a variant or an override, what comes before their paths."""
+        self.regions: dict[str, list[Reference]] = {}
+        """Names of regions that links have; a variant may have hosts in others, so that all have to be known first."""
+        self.inhabited: set[str] = set()
+        self.complete = True
+        """Whether every group of every variant came to something."""
         self._nodes: dict[str, Tree | None] = {}
         self._specs: dict[tuple[str, int], tuple[Tree | None, NodeSpec | None, Tree | None]] = {}
 
-    def load(self, variant: str, settings: Mapping[str, str], seed: int | str | None) -> Scenario | None:
+    def load(self, variant: str, settings: Mapping[str, str], seed: int | None) -> Scenario | None:
         tree = read(self.path, self.env, self.problems)
         if tree is None:
             return None
@@ -76,10 +82,19 @@ class _File:
             found = Variant(self, whole, name, names).scenario(settings, seed)
             if name == variant:
                 chosen = found
+        self.nobody_there()
         if variant not in names:
             text = f"no variant is called {variant!r}" + did_you_mean(variant, names)
             self.problems.add(tree.place, "variants", text)
         return chosen
+
+    def nobody_there(self) -> None:
+        """A region that no host of any variant is in."""
+        for name, found in self.regions.items() if self.complete else ():
+            if name not in self.inhabited:
+                text = f"no host is in region {name!r}" + did_you_mean(name, sorted(self.inhabited))
+                for one in found:
+                    self.add(one.place, one.path, text)
 
     def variants(self, tree: Table) -> dict[str, Table]:
         """The trees of `variants`, those that can be one."""
@@ -112,7 +127,7 @@ class _File:
     def set(self, tree: Table, settings: Mapping[str, str]) -> Table:
         """The tree with the settings laid over it, as far as they fit."""
         for path, text in settings.items():
-            shown = f"--sweep {path}"
+            shown = f"--set {path}"
             place = Place(shown, 1, 1)
             keys = path.split(".")
             value = read_text(text, shown, self.path.parent, self.env, self.problems)

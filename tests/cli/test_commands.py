@@ -107,6 +107,14 @@ def test_schema_has_the_local_plugins(run):
     assert whole["$schema"] == "https://json-schema.org/draft/2020-12/schema"
 
 
+def test_schema_of_scenarios_has_the_local_plugins_too(run):
+    result = run("schema", "--scenario", "-c", "node.yaml")
+    whole = json.loads(result.stdout)
+    assert result.exit_code == 0, result.output
+    assert {"hosts", "timeline", "measures", "variants"} <= whole["properties"].keys()
+    assert "application.chatty" in whole["$defs"]
+
+
 def test_init_lists_prints_writes_and_never_overwrites(run, tmp_path):
     listing = run("init").stdout
     templates = {path.stem for path in (ROOT / "p2pframe/cli/templates").glob("*.yaml")}
