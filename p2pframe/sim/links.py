@@ -268,6 +268,4 @@ class Links:
 
 
 _TO_ITSELF = LinkConfig()
-_CHARACTER = tuple(
-    name for name in Path.__slots__ if name not in ("_labels", "_rng", "dropped", "free_at", "lost")
-)
+_CHARACTER = tuple(name for name in Path.__slots__ if name not in ("_labels", "_rng", "dropped", "free_at", "lost"))

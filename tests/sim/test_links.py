@@ -231,6 +231,17 @@ def test_a_datagram_larger_than_the_queue_passes_an_idle_line():
     assert path(bandwidth="1kB", queue=100, latency="0s").datagram_arrivals(0.0, 500) == [0.5]
 
 
+def test_a_path_can_become_another_and_keeps_what_waits():
+    links = Links(LinksConfig(default=LinkConfig(bandwidth=1000, loss=0.5, latency="1s")))
+    here, now = links.path(A, B), links.path(A, B, LinkConfig(latency="3s", loss=0.0))
+    assert (now.latency, now.loss, now.bandwidth) == (3.0, 0.0, 1000)
+    here.datagram_arrivals(0.0, 500)
+    here.become(now)
+    assert here.datagram_arrivals(0.0, 500) == [0.5 + 0.5 + 3.0]
+    here.become(links.path(A, B))
+    assert (here.latency, here.loss) == (1.0, 0.5)
+
+
 @pytest.mark.parametrize("link", [{"loss": 0.5}, {"duplicate": 0.5}, {"reorder": 0.5}, {"segment": True}])
 def test_equal_seeds_and_names_are_equal_luck(link):
     def luck(seed):
