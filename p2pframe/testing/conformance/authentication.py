@@ -17,8 +17,8 @@ from cryptography.x509.oid import NameOID
 
 from p2pframe.model import HandshakeInfo, PeerAddress, PeerId, Slot, Verdict
 from p2pframe.testing.conformance.bench import Bench
+from p2pframe.testing.conformance.quiet import touched
 from p2pframe.testing.conformance.verdicts import check_verdict
-from p2pframe.testing.context import FakeContext
 
 AGENTS = (
     "", "/Satoshi:27.0.0/", "/p2pframe:1.0/", "*", "[a-", "{0} {agent!r} %s %d", "\x00\n\r\x1b[31m", "\ud800\udfff",
@@ -52,7 +52,7 @@ def suite(bench: Bench) -> None:
 def _answers(bench: Bench, asked: Sequence[tuple[HandshakeInfo, Slot]]) -> list[Verdict]:
     plugin, context = bench.make()
     bench.start(plugin)
-    quiet = _touched(context)
+    quiet = touched(context)
     verdicts = []
     for info, slot in asked:
         what = _short(info, slot)
@@ -62,18 +62,10 @@ def _answers(bench: Bench, asked: Sequence[tuple[HandshakeInfo, Slot]]) -> list[
         again = bench.call("admit", _ONCE, plugin.admit, info, slot)
         bench.require(verdict == again, "admit", _MUST, f"{verdict} for {what}, and {again} when asked once more")
         bench.require(dict(info.claims) == claims, "admit", _MUST, f"it changed the claims of {what}")
-        bench.require(_touched(context) == quiet, "admit", _MUST, f"it timed, stored or opened something for {what}")
+        bench.require(touched(context) == quiet, "admit", _MUST, f"it timed, stored or opened something for {what}")
         verdicts.append(verdict)
     bench.stop(plugin)
     return verdicts
-
-
-def _touched(context: FakeContext) -> tuple[object, ...]:
-    reactor = context.reactor
-    return (
-        len(reactor.getDelayedCalls()), context.worked, context._storage is None,
-        len(reactor.tcpClients), len(reactor.udpPorts),
-    )  # fmt: skip
 
 
 def _handshakes(rng: Random) -> list[tuple[HandshakeInfo, Slot]]:
