@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from twisted.internet.task import LoopingCall
-from twisted.python.failure import Failure
+from twisted.internet.interfaces import IDelayedCall
 
 from p2pframe.model import Drop, Slot
 
@@ -20,13 +19,39 @@ _DISCOVER_INTERVAL = 1.0
 _ROTATE_INTERVAL = 10.0
 
 
+class _Repeated:
+    """A call every `interval` seconds: a LoopingCall without the Deferred that it makes for each round."""
+
+    __slots__ = ("_call", "_interval", "_name", "_network", "_waiting")
+
+    def __init__(self, network: Network, interval: float, call: Callable[[], None], name: str) -> None:
+        self._network = network
+        self._interval = interval
+        self._call = call
+        self._name = name
+        self._waiting: IDelayedCall | None = network.clock.callLater(interval, self._run)
+
+    def stop(self) -> None:
+        """Call no more."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.cancel()
+
+    def _run(self) -> None:
+        self._waiting = self._network.clock.callLater(self._interval, self._run)
+        try:
+            self._call()
+        except Exception:  # noqa: BLE001 - a timer of core's own has no business failing: say so, and keep it going
+            self._network.log.failure("the timer {name} failed; it goes on", name=self._name)
+
+
 class Timers:
     """The timers of one network. `flush` is called with each tick: the log lines that are due by then."""
 
     def __init__(self, network: Network, flush: Callable[[float], None]) -> None:
         self._network = network
         self._flush = flush
-        self._loops: list[LoopingCall] = []
+        self._timers: list[_Repeated] = []
         self._started = 0.0
         self._sessions = network.metrics.gauge("sessions", "Open sessions by class.", ("slot",))
 
@@ -47,23 +72,12 @@ class Timers:
 
     def stop(self) -> None:
         """End them all."""
-        for loop in self._loops:
-            if loop.running:
-                loop.stop()
-        self._loops.clear()
+        for timer in self._timers:
+            timer.stop()
+        self._timers.clear()
 
     def _every(self, interval: float, call: Callable[[], None], name: str) -> None:
-        loop = LoopingCall(call)
-        loop.clock = self._network.clock
-        self._loops.append(loop)
-
-        def failed(failure: Failure) -> None:
-            # A timer of core's own has no business failing: say so loudly, and keep it going.
-            self._network.log.failure("the timer {name} failed; it goes on", failure=failure, name=name)
-            if loop in self._loops:
-                loop.start(interval, now=False).addErrback(failed)
-
-        loop.start(interval, now=False).addErrback(failed)
+        self._timers.append(_Repeated(self._network, interval, call, name))
 
     def _tick(self) -> None:
         now = self._network.clock.seconds()
