@@ -112,6 +112,8 @@ class HeapClock:
         """Calls made so far."""
         self.current: Owner | None = None
         """Whose call is being made."""
+        self.watcher: Callable[[float, Owner | None, Callable[..., object]], None] | None = None
+        """Told of each call of `callLater` before it is made."""
         self._heap: list[_Entry] = []
         self._count = 0
         self._stale = 0
@@ -195,6 +197,8 @@ class HeapClock:
                 self.now = time
                 self.calls += 1
                 self.current = owner
+                if self.watcher is not None:
+                    self.watcher(time, owner, function)
                 try:
                     function(*args, **target.kw)
                 except Exception:  # noqa: BLE001 - as a reactor does: one call's fault is not the others'

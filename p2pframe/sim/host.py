@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -105,6 +105,9 @@ class Host:
         """Bytes a second that it reads of each new connection; 0: as they come."""
         self.disk = SimulatedDisk(name, simulation.disks, lambda: simulation.stream("disk", name))
         self.incarnation: Incarnation | None = None
+        self.ready = False
+        """Whether its node has started, and does not stop yet."""
+        self._stopping: Incarnation | None = None
         self.kernel_up = True
         """False between a power failure and the next boot: nobody answers, not even with a reset."""
         self.boots = 0
@@ -145,15 +148,25 @@ class Host:
         node = self.node = Node(replace(self.spec, storage=storage), incarnation.reactor, incarnation)
         try:
             node.prepare()
-        except P2PFrameError:
+        except P2PFrameError as error:
+            self.failures.append(f"{self.name} did not start: {error}")
             self._gone()
-            raise
+            return fail(error)
+        for call in self.simulation.prepared:
+            call(self)
 
         def failed(failure: Failure) -> Failure:
-            self.failures.append(f"{self.name} did not start: {failure.getErrorMessage()}")
+            # A start that a stop cuts short is no fault, and the stop sees to the rest.
+            if self._stopping is not incarnation:
+                self.failures.append(f"{self.name} did not start: {failure.getErrorMessage()}")
+                if self.incarnation is incarnation:
+                    self._gone()
             return failure
 
-        return node.start().addErrback(failed)
+        def started(result: None) -> None:
+            self.ready = self.incarnation is incarnation and self._stopping is not incarnation
+
+        return node.start().addCallbacks(started, failed)
 
     def restart(self) -> Deferred[None]:
         """The same node on the same disk once more."""
@@ -163,6 +176,8 @@ class Host:
         """A clean stop; fires when the host is down."""
         incarnation, node = self.incarnation, self.node
         done: Deferred[None] = Deferred()
+        self.ready = False
+        self._stopping = incarnation
         if incarnation is None or node is None:
             self.kill()
             done.callback(None)
@@ -200,6 +215,8 @@ class Host:
         incarnation = self.incarnation
         assert incarnation is not None
         incarnation.alive = False
+        self.ready = False
+        self._stopping = None
         incarnation.wires.clear()
         incarnation.ports.clear()
         incarnation.datagram_ports.clear()

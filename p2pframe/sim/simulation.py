@@ -45,6 +45,8 @@ class Simulation:
         self.work_delay = 0.001
         """Seconds that `context.work` takes."""
         self.connections = 0
+        self.prepared: list[Callable[[Host], None]] = []
+        """Called at each boot of a host whose node is built, before it starts."""
         self.disks = SharedDisks()
         weakref.finalize(self, self.disks.close)
 
@@ -116,6 +118,12 @@ class Simulation:
         if failures:
             raise failures[0]
         return results[0]
+
+    def close(self) -> None:
+        """Take the power from every host: what is left of their nodes does nothing from here on."""
+        for host in self.hosts.values():
+            host.power_off()
+        self.disks.close()
 
     def finish(self) -> str:
         """Note each host's end state in the trace and return the trace's digest."""

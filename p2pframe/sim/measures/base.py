@@ -66,9 +66,10 @@ class MeasureConfig(PluginConfig):
 class Measure:
     """One measure of one run. `name` begins the names of its values."""
 
-    config: ClassVar[type[PluginConfig]] = MeasureConfig
+    config: ClassVar[type[MeasureConfig]] = MeasureConfig
 
-    def __init__(self, name: str, config: MeasureConfig, run: Run) -> None:
+    def __init__(self, name: str, config: PluginConfig, run: Run) -> None:
+        assert isinstance(config, self.config)
         self.name = name
         self.options: MeasureConfig = config
         self.run = run
