@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from p2pframe.config.loader import DEFAULTS, SINGLES
 from p2pframe.config.tree import Entry, Listing, Place, Scalar, Table, Tree
 from p2pframe.sim.distributions import SHAPES
 
@@ -26,6 +27,26 @@ def merged(base: Tree, over: Tree) -> Tree:
             # Where only something within has changed, the key stands where it did.
             found.entries[key] = Entry(key, entry.place if value is entry.value else below.place, value)
     return found
+
+
+def overridden(node: Tree, override: Table) -> Tree:
+    """A node file with an override laid over it.
+
+    Where the override has options of a plugin that the file leaves to the default, they are that plugin's.
+    """
+    networks, changed = (tree.get("networks") if isinstance(tree, Table) else None for tree in (node, override))
+    if isinstance(networks, Table) and isinstance(changed, Table):
+        for name, entry in changed.entries.items():
+            network = networks.get(name)
+            for key in SINGLES:
+                options = entry.value.get(key) if isinstance(entry.value, Table) else None
+                given = isinstance(options, Table) and "plugin" not in options.entries
+                if given and isinstance(network, Table) and key not in network.entries:
+                    plugin = DEFAULTS[key][0]
+                    value = Scalar(network.place, network.folder, plugin, plugin)
+                    written = set_value(node, ["networks", name, key, "plugin"], value)
+                    node = node if isinstance(written, str) else written
+    return merged(node, override)
 
 
 def _another(base: Table, over: Table) -> bool:

@@ -48,7 +48,7 @@ class File(Protocol):
     def take(self, problems: Problems) -> None:
         """Note the mistakes of a part."""
 
-    def spec(self, group: str, config: GroupConfig, tree: Table) -> tuple[NodeSpec | None, Tree | None]:
+    def spec(self, group: str, tree: Table) -> tuple[NodeSpec | None, Tree | None]:
         """What a group's hosts run, and the tree that it was made from; None where that has mistakes."""
 
 
@@ -259,16 +259,13 @@ class Variant:
                 self.file.add(entry.place, path, text)
             tree = self.entry(entry.value, path)
             config = self.part(GroupConfig, tree, path) if tree is not None else None
-            if config is None or tree is None:
+            spec, node = self.file.spec(name, tree) if tree is not None else (None, None)
+            if config is None or tree is None or spec is None or node is None:
                 self.whole = False
                 continue
             hosts += config.count
             if hosts > MAX_HOSTS >= hosts - config.count:
                 self.file.add(entry.place, f"{path}.count", f"more than {MAX_HOSTS:,} hosts in all")
-            spec, node = self.file.spec(name, config, tree)
-            if spec is None or node is None:
-                self.whole = False
-                continue
             made[name] = Group(name, config, spec)
             self.unreachable(made[name], node, tree)
         return made

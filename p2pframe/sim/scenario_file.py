@@ -16,9 +16,9 @@ from p2pframe.config.tree import Place, Problems, Scalar, Table, Tree, show
 from p2pframe.config.wording import did_you_mean
 from p2pframe.errors import ConfigError
 from p2pframe.registry import Registry
-from p2pframe.sim.merging import merged, places, set_value
+from p2pframe.sim.merging import merged, overridden, places, set_value
 from p2pframe.sim.references import Reference
-from p2pframe.sim.scenario import DEFAULT, VERSION, GroupConfig, Scenario
+from p2pframe.sim.scenario import DEFAULT, VERSION, Scenario
 from p2pframe.sim.scenario_check import NAME, Variant
 
 NOT_IN_VARIANTS = ("version", "name", "variants", "compare")
@@ -172,21 +172,23 @@ class _File:
             else:
                 self.add(place, one.path, one.message)
 
-    def spec(self, group: str, config: GroupConfig, tree: Table) -> tuple[NodeSpec | None, Tree | None]:
-        """What a group's hosts run, and the tree that it was made from."""
+    def spec(self, group: str, tree: Table) -> tuple[NodeSpec | None, Tree | None]:
+        """What a group's hosts run, and the tree that it was made from; also where another option has mistakes."""
         named = tree.get("node")
-        assert isinstance(named, Scalar)
+        if not isinstance(named, Scalar) or not isinstance(named.value, str) or not named.value or named.broken:
+            return None, None
+        path = Path(os.path.normpath(named.folder / os.path.expanduser(named.value)))
         override = tree.get("override")
         override = override if isinstance(override, Table) and override.entries else None
-        key = (str(config.node), id(override))
+        key = (str(path), id(override))
         if key not in self._specs:
             spec: NodeSpec | None = None
-            node = self.node(config.node, named, f"hosts.{group}.node")
+            node = self.node(path, named, f"hosts.{group}.node")
             if node is not None and override is not None:
-                node = merged(node, override)
+                node = overridden(node, override)
             if node is not None:
                 problems = Problems()
-                spec = load_tree(config.node, node, problems, self.registry)
+                spec = load_tree(path, node, problems, self.registry)
                 within = frozenset(places(override)) if override is not None else frozenset()
                 self.take(problems, f"hosts.{group}.override", within)
             # The override is kept with what came of it: its id stays its own.
