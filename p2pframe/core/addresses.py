@@ -13,7 +13,10 @@ from zope.interface import implementer
 from p2pframe.config.settings import Limits
 from p2pframe.core.limits import TokenBucket
 from p2pframe.interfaces import IAddressBook
-from p2pframe.model import Candidate, FoundAddress, PeerAddress, SessionId, TopologyView, Want
+from p2pframe.model import Candidate, FoundAddress, PeerAddress, SessionId, Slot, TopologyView, Want
+
+LONGEST_PAUSE = 5.0
+"""Seconds that a slot is not drawn for after nothing was found for it, at most."""
 
 if TYPE_CHECKING:
     from p2pframe.core.network import Network
@@ -51,6 +54,8 @@ class Addresses:
     def __init__(self, network: Network) -> None:
         self._network = network
         self._budgets: dict[SessionId, TokenBucket] = {}
+        self._pauses: dict[Slot, tuple[float, float, int]] = {}
+        """By slot that nothing was found for: until when, for how long, and in a book of what size."""
         self._told = network.metrics.counter("told_addresses_total", "Addresses that peers told of.", ("result",))
 
     def reconfigure(self, limits: Limits) -> None:
@@ -92,13 +97,22 @@ class Addresses:
         return len(taken)
 
     def draw(self, want: Want, view: TopologyView, dialling_group: Callable[[str], int]) -> Candidate | None:
-        """An address from the book for a free slot: the first of `limits.draws` that everyone accepts."""
+        """An address from the book for a free slot: the first of `limits.draws` that everyone accepts.
+
+        Where there is none, a book that has not changed is left alone for a while: in a small one, whose addresses were
+        all tried lately, each look costs a millisecond and finds the same.
+        """
         network, topology = self._network, self._network.topology
+        seconds, size = network.clock.seconds(), network.book.size
+        until, pause, then = self._pauses.pop(want.slot, (0.0, 0.0, size))
+        if seconds < until and then == size:
+            self._pauses[want.slot] = (until, pause, then)
+            return None
         now = network.unix_time()
         for _ in range(network.limits.draws):
             candidate = network.book.draw(network.rng, now, only_new=want.only_new, only_tried=want.only_tried)
             if candidate is None or topology is None:
-                return None
+                break
             if (
                 now - candidate.last_attempt < network.limits.retry_interval
                 or candidate.netgroup in want.exclude_netgroups
@@ -111,4 +125,6 @@ class Addresses:
                 continue
             if network.call_plugin("topology", "acceptable", False, topology.acceptable, want, candidate, view):
                 return candidate
+        pause = min(2 * pause if then == size and pause else network.limits.dial_interval, LONGEST_PAUSE)
+        self._pauses[want.slot] = (seconds + pause, pause, size)
         return None

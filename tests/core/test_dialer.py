@@ -73,11 +73,27 @@ def test_retry_and_draws_are_what_the_config_says(cluster, hole):
     drawn = []
     draw = network.book.draw
     network.book.draw = lambda *a, **k: drawn.append(1) or draw(*a, **k)
-    before = len(drawn)
+    fill(network, ["66.67.1.1"])  # a book that has changed is looked at again at once
     network.addresses.draw(
         next(iter(network.topology.wants(network.view()))), network.view(), lambda group: 0
     )
-    assert len(drawn) - before == 1
+    assert len(drawn) == 1
+
+
+def test_a_book_in_which_nothing_was_found_is_left_alone_for_a_while(cluster, hole):
+    network = cluster.start(ALICE).networks["chat"]
+    fill(network, [f"66.{n}.1.1" for n in range(10)])
+    cluster.net.run(30.0, step=0.05)
+    assert len(hole) == 10  # all of them within a few seconds, and none again so soon
+    drawn = []
+    draw = network.book.draw
+    network.book.draw = lambda *a, **k: drawn.append(1) or draw(*a, **k)
+    cluster.net.run(60.0, step=0.05)
+    looks = len(drawn) / network.limits.draws
+    assert 5 < looks < 60.0 / network.limits.dial_interval / 2
+    fill(network, ["77.1.1.1"])
+    cluster.net.run(2.0, step=0.05)
+    assert len(hole) == 11
 
 
 def test_a_manual_peer_that_is_not_there_is_tried_ever_less_often_up_to_the_bound(cluster, hole):
