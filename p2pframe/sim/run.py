@@ -21,7 +21,7 @@ from p2pframe.sim.host import Host, Incarnation
 from p2pframe.sim.injection import Injector
 from p2pframe.sim.links import Links
 from p2pframe.sim.measures import MEASURES, Measure, Run
-from p2pframe.sim.results import FaultNote, RunResult
+from p2pframe.sim.results import RunResult
 from p2pframe.sim.scenario import DEFAULT, Scenario
 from p2pframe.sim.scenario_file import load_scenario
 from p2pframe.sim.simulation import Simulation
@@ -154,7 +154,7 @@ def run_scenario(
             hosts=len(simulation.hosts),
             values=dict(sorted({**measured.values, **workload.values()}.items())),
             curves=measured.curves,
-            faults=[FaultNote(fault.number, fault.time, fault.until, fault.text) for fault in happening],
+            faults=[fault.note() for fault in happening],
             command=job.command,
         )
         result.failures = _failures(simulation, failures)
