@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+# real world: time: how long a run took this machine is told with its result
 import gc
 import time
 from collections.abc import Callable
