@@ -62,7 +62,8 @@ class SimulatedCall:
 
     def cancel(self) -> None:
         """See IDelayedCall. Raises AlreadyCalled or AlreadyCancelled."""
-        self._check()
+        if not self._check():
+            return
         self.state = 2
         self.func = None
         self.args, self.kw = (), {}
@@ -70,16 +71,17 @@ class SimulatedCall:
 
     def reset(self, secondsFromNow: float) -> None:
         """See IDelayedCall: at that many seconds from now instead. Raises AlreadyCalled or AlreadyCancelled."""
-        self._check()
-        self._move(self.clock.now + secondsFromNow)
+        if self._check():
+            self._move(self.clock.now + secondsFromNow)
 
     def delay(self, secondsLater: float) -> None:
         """See IDelayedCall: that much later than it was to be. Raises AlreadyCalled or AlreadyCancelled."""
-        self._check()
-        self._move(max(self.time + secondsLater, self.clock.now))
+        if self._check():
+            self._move(self.time + secondsLater)
 
     def _move(self, time: float) -> None:
         clock = self.clock
+        time = max(time, clock.now)
         clock._count += 1
         self.number = clock._count
         if time < self.time:
@@ -92,9 +94,13 @@ class SimulatedCall:
             # The entry comes up too early, and is put back then: timers that are pushed on cost nothing.
             self.time = time
 
-    def _check(self) -> None:
+    def _check(self) -> bool:
+        """Whether it still matters: what is left of a host that is down may do as it likes to calls that never come."""
+        if self.owner is not None and not self.owner.alive:
+            return False
         if self.state:
             raise AlreadyCalled if self.state == 1 else AlreadyCancelled
+        return True
 
 
 _Entry = tuple[float, int, Any, Callable[..., object] | None, tuple[Any, ...] | None]
@@ -217,7 +223,11 @@ class HeapClock:
     def _stale_one(self) -> None:
         self._stale += 1
         if self._stale > _SWEEP and self._stale * 2 > len(self._heap):
-            self._heap[:] = [e for e in self._heap if e[3] is not None or (not e[2].state and e[2].entry == e[1])]
+            self._heap[:] = [
+                e
+                for e in self._heap
+                if e[3] is not None or (not e[2].state and e[2].entry == e[1] and _lives(e[2].owner))
+            ]
             heapify(self._heap)
             self._stale = 0
 

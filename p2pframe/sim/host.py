@@ -28,9 +28,10 @@ from p2pframe.sim.reactor import HostReactor
 from p2pframe.sim.storage import on_disk
 
 if TYPE_CHECKING:
+    from p2pframe.sim.connecting import StreamPort
     from p2pframe.sim.datagrams import SimulatedUDPPort
     from p2pframe.sim.simulation import Simulation
-    from p2pframe.sim.streams import Endpoint, StreamPort, Wire
+    from p2pframe.sim.streams import Endpoint, Wire
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -225,21 +226,18 @@ class Host:
     # --- addresses ---
 
     def source_for(self, target: str, bind: tuple[str, int] | None) -> Endpoint:
-        """The address and port to send to `target` from. Raises ValueError where it has none of that family."""
+        """The address and port to send to `target` from: the one bound to, or one of the same family."""
         port = bind[1] if bind is not None else 0
         if not port:
-            port = self._next_port
-            self._next_port += 1
-            if self._next_port == EPHEMERAL.stop:
-                self._next_port = EPHEMERAL.start
+            port = self.free_port()
         if bind is not None and bind[0] not in ("", *ANY):
             return bind[0], port
-        if target in LOOPBACK:
+        if target in LOOPBACK or target in self.addresses:
             return target, port
         return self.address_for(target), port
 
     def address_for(self, target: str) -> str:
-        """Its first address of the family of `target` (any other where it has none: nothing will come of it)."""
+        """Its first address of the family of `target`; 0.0.0.0 or :: where it has none."""
         for address in self.addresses:
             if (":" in address) == (":" in target):
                 return address
@@ -251,10 +249,9 @@ class Host:
 
     def free_port(self) -> int:
         """A port that the system chooses."""
-        self._next_port += 1
-        if self._next_port >= EPHEMERAL.stop:
-            self._next_port = EPHEMERAL.start
-        return self._next_port
+        number = self._next_port
+        self._next_port = number + 1 if number + 1 < EPHEMERAL.stop else EPHEMERAL.start
+        return number
 
 
 class Incarnation:

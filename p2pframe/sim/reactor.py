@@ -24,10 +24,14 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import AbstractDatagramProtocol
 from zope.interface import implementer
 
-from p2pframe.sim.streams import Connector, StreamPort
+from p2pframe.sim.connecting import Connector, StreamPort
+from p2pframe.sim.datagrams import SimulatedUDPPort
 
 if TYPE_CHECKING:
     from p2pframe.sim.host import Incarnation
+
+
+LOOPBACK = ("127.0.0.1", "::1")
 
 
 class DeadCall:
@@ -93,8 +97,7 @@ class HostReactor:
     ) -> IConnector:
         """See IReactorTCP."""
         incarnation = self._incarnation
-        local = incarnation.host.source_for(host, bindAddress)
-        connector = Connector(incarnation, (host, port), factory, timeout, local)
+        connector = Connector(incarnation, (host, port), factory, timeout, bindAddress)
         if incarnation.alive:
             connector.connect()
         return connector
@@ -103,8 +106,6 @@ class HostReactor:
         self, port: int, protocol: AbstractDatagramProtocol, interface: str = "", maxPacketSize: int = 8192
     ) -> IListeningPort:
         """See IReactorUDP. Raises CannotListenError."""
-        from p2pframe.sim.datagrams import SimulatedUDPPort
-
         opened = SimulatedUDPPort(self._incarnation, port, protocol, interface, maxPacketSize)
         opened.startListening()
         return opened
@@ -118,8 +119,6 @@ class HostReactor:
         listenMultiple: bool = False,
     ) -> Any:
         """See IReactorMulticast. Raises CannotListenError."""
-        from p2pframe.sim.datagrams import SimulatedUDPPort
-
         opened = SimulatedUDPPort(
             self._incarnation, port, protocol, interface, maxPacketSize, listen_multiple=listenMultiple
         )
@@ -166,8 +165,9 @@ class SimulatedResolver:
             found: tuple[str, ...] = (str(ipaddress.ip_address(hostName)),)
             delay = 0.0
         except ValueError:
-            found = simulation.network.names.get(hostName.lower().rstrip("."), ())
-            delay = simulation.network.name_delay
+            name = hostName.lower().rstrip(".")
+            found = LOOPBACK if name == "localhost" else simulation.network.names.get(name, ())
+            delay = 0.0 if name == "localhost" else simulation.network.name_delay
 
         def answer() -> None:
             if resolution.cancelled:

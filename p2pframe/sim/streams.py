@@ -13,27 +13,18 @@ as a kernel does. Every delivery is noted in the trace.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import error
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import (
-    IAddress,
-    IConnector,
-    IHalfCloseableProtocol,
-    IListeningPort,
-    IProtocol,
-    IProtocolFactory,
-    IReactorTime,
-    ITCPTransport,
-)
+from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 if TYPE_CHECKING:
+    from p2pframe.sim.connecting import Connector
     from p2pframe.sim.host import Host, Incarnation
     from p2pframe.sim.links import Path
     from p2pframe.sim.simulation import Simulation
@@ -42,12 +33,12 @@ WINDOW = 262_144
 """Bytes that wait at a reader who does not read, before its peer's writes stay with the peer."""
 HIGH_WATER = 65_536
 """Unsent bytes at which a producer is paused, as in Twisted's own transports."""
+IN_FLIGHT = 4_194_304
+"""Bytes on their way at which a producer is paused (Linux: net.ipv4.tcp_wmem, the largest send buffer)."""
 GIVE_UP = 924.6
 """Seconds without an answer after which a sender is told (Linux: net.ipv4.tcp_retries2 = 15)."""
 FIRST_RETRY, LONGEST_RETRY = 0.2, 120.0
 """Seconds between two tries of a sender that gets no answer: doubling, RFC 6298 section 5.5."""
-SYN_TRIES = (0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0)
-"""Seconds after which a connection attempt is repeated (RFC 6298: one second, doubling)."""
 
 Endpoint = tuple[str, int]
 _log = Logger(namespace="p2pframe.sim")
@@ -67,6 +58,8 @@ class Wire:
         "_closing",
         "_deaf",
         "_end_queued",
+        "_fin_sent",
+        "_flight",
         "_incarnation",
         "_last_arrival",
         "_local",
@@ -89,6 +82,7 @@ class Wire:
         "_unsent_bytes",
         "_write_closed",
         "connected",
+        "connector",
         "host",
         "key",
         "other",
@@ -116,6 +110,8 @@ class Wire:
         """Names this direction in the trace."""
         self.other: Wire
         self.protocol: Any = None
+        self.connector: Connector | None = None
+        """Whoever made the connection, at the end that dialled: told when it is over."""
         self.connected = True
         self.silent = False
         """Nothing passes any more, either way, and nobody is told: a half-open connection."""
@@ -124,6 +120,7 @@ class Wire:
         self._batch: list[bytes] | None = None
         self._sent_at = -1.0
         self._last_arrival = 0.0
+        self._flight = 0
         self._unsent: deque[bytes] | None = None
         self._unsent_bytes = 0
         self._stuck: deque[bytes | None] | None = None
@@ -137,10 +134,16 @@ class Wire:
         self._deaf = False
         self._closing = False
         self._write_closed = False
+        self._fin_sent = False
         self._end_queued = False
         self._producer: Any = None
         self._streaming = True
         self._producer_paused = False
+
+    @property
+    def disconnecting(self) -> bool:
+        """Whether it closes as soon as everything is sent; see `twisted.internet.abstract.FileDescriptor`."""
+        return self.connected and (self._closing or self._end_queued)
 
     @property
     def label(self) -> str:
@@ -162,17 +165,19 @@ class Wire:
     def loseConnection(self) -> None:
         """See ITransport: when what was written has been sent, and the producer has finished."""
         if self.connected and not self._closing and self._incarnation.alive:
-            if self._producer is not None:
+            self._reading = False  # nothing that arrives from here on is handed on, as in Twisted
+            if self._producer is not None and (self._producer_paused or not self._streaming):
                 self._end_queued = True
                 return
             self._closing = True
             self._finish()
 
     def loseWriteConnection(self) -> None:
-        """See ITCPTransport: the other end is told that nothing more comes."""
-        if self.connected and not self._closing and not self._write_closed:
+        """See ITCPTransport: when what was written has been sent, the other end is told that nothing more comes."""
+        if self.connected and not self._closing and not self._write_closed and self._incarnation.alive:
             self._write_closed = True
-            self._send_end()
+            if self._unsent is None:
+                self._half_close()
 
     def abortConnection(self) -> None:
         """See ITCPTransport: nothing unsent is sent; the other end is reset."""
@@ -212,7 +217,7 @@ class Wire:
 
     def resumeProducing(self) -> None:
         """See IPushProducer: read again."""
-        if self.connected and not self._closing:
+        if self.connected and not self._closing and not self._end_queued:
             self._reading = True
             if self._unread is not None:
                 self._simulation.clock.at(0.0, self._incarnation, self._read)
@@ -246,25 +251,30 @@ class Wire:
     # --- sending ---
 
     def _send(self, data: bytes) -> None:
-        other = self.other
-        if self._unsent is not None or other._unread_bytes >= WINDOW or self._stuck_bytes >= WINDOW:
+        unread = self.other._unread_bytes
+        if (
+            self._unsent is not None
+            or (unread and unread + self._flight >= WINDOW)
+            or self._stuck_bytes >= WINDOW
+        ):
             self._keep(data)
             return
+        self._flight += len(data)
         path = self._path
         clock = self._simulation.clock
         now = clock.now
         if path.plain and self.host.up is None:
             if self._sent_at == now and self._batch is not None:
                 self._batch.append(data)
-                return
-            arrival = now + path.latency
-            if arrival < self._last_arrival:
-                arrival = self._last_arrival
-            self._last_arrival = arrival
-            self._sent_at = now
-            self._batch = batch = [data]
-            clock.at(arrival, None, self._arrive_batch, batch)
-            if self._producer is not None and not self._streaming:
+            else:
+                arrival = now + path.latency
+                if arrival < self._last_arrival:
+                    arrival = self._last_arrival
+                self._last_arrival = arrival
+                self._sent_at = now
+                self._batch = batch = [data]
+                clock.at(arrival, None, self._arrive_batch, batch)
+            if self._producer is not None and (self._flight >= IN_FLIGHT or not self._streaming):
                 self._pace(now)
             return
         up = self.host.up
@@ -284,7 +294,9 @@ class Wire:
         """What was written has left this host at the time `gone`: a producer that is far ahead waits for that."""
         clock = self._simulation.clock
         rate = self._path.bandwidth or (self.host.up.rate if self.host.up is not None else 0)
-        if not self._streaming:
+        if self._flight >= IN_FLIGHT:
+            self._pause_producer()  # until enough of it has arrived
+        elif not self._streaming:
             clock.at(gone, self._incarnation, self._drained)
         elif rate and (gone - clock.now) * rate > HIGH_WATER and not self._producer_paused:
             self._pause_producer()
@@ -299,14 +311,18 @@ class Wire:
             self._pause_producer()
 
     def _pause_producer(self) -> None:
-        if self._streaming and not self._producer_paused:
+        if not self._producer_paused:
             self._producer_paused = True
-            self._producer.pauseProducing()
+            if self._streaming:
+                self._producer.pauseProducing()
 
     def _drained(self) -> None:
         producer = self._producer
         if producer is not None and self.connected and (self._producer_paused or not self._streaming):
             if self._unsent is not None:
+                return
+            if self._flight >= IN_FLIGHT:
+                self._pause_producer()
                 return
             self._producer_paused = False
             producer.resumeProducing()
@@ -314,6 +330,8 @@ class Wire:
     def _window_open(self) -> None:
         """The other end has read: send what was kept."""
         unsent, self._unsent = self._unsent, None
+        if unsent is None:
+            return
         self._unsent_bytes = 0
         while unsent:
             self._send(unsent.popleft())
@@ -322,8 +340,11 @@ class Wire:
                     self._keep(data)
                 return
         self._drained()
-        if self._closing and self.connected:
-            self._finish()
+        if self._unsent is None and self.connected:
+            if self._closing:
+                self._finish()
+            elif self._write_closed and not self._fin_sent:
+                self._half_close()
 
     def _finish(self) -> None:
         """Close in order, once nothing is unsent."""
@@ -331,11 +352,35 @@ class Wire:
             self._send_end()
             self._simulation.clock.at(0.0, self._incarnation, self.end, error.ConnectionDone())
 
+    def _half_close(self) -> None:
+        self._send_end()
+        self._simulation.clock.at(0.0, self._incarnation, self._write_side_closed)
+
+    def _write_side_closed(self) -> None:
+        half = IHalfCloseableProtocol(self.protocol, None)
+        if half is not None and self.connected:
+            half.writeConnectionLost()
+
     def _send_end(self) -> None:
+        if self._fin_sent:
+            return
+        self._fin_sent = True
         clock = self._simulation.clock
         self._last_arrival = max(self._last_arrival, clock.now + self._path.latency)
         self._batch = None
         clock.at(self._last_arrival, None, self._arrive, None)
+
+    def follow(self, accept: Callable[[Wire], None]) -> None:
+        """The acknowledgement that makes a connection, ahead of everything this end sends: `accept(other end)` then."""
+        clock = self._simulation.clock
+        self._last_arrival = clock.now + self._path.latency
+        clock.at(self._last_arrival, None, accept, self.other)
+
+    def refuse(self) -> None:
+        """Nobody wants this end after all: reset the other one."""
+        self.connected = False
+        if self.host.kernel_up:
+            self._reset_other()
 
     def _reset_other(self) -> None:
         clock = self._simulation.clock
@@ -350,16 +395,31 @@ class Wire:
 
     def _arrive(self, data: bytes | None) -> None:
         """Bytes, or the end of them (None), reach the other host, unless something is in the way."""
-        other = self.other
+        if data is not None:
+            self._flight -= len(data)
         if self._stuck is not None or self.silent or not self._passable():
             self._get_stuck(data)
             return
+        self._over_line(data)
+        if self._producer_paused and self._unsent is None:
+            self._acknowledged()
+
+    def _over_line(self, data: bytes | None) -> None:
+        """The last of the way: the other host's own line."""
+        other = self.other
         down = other.host.down
-        if down is not None and data:
+        if down is None:
+            other._take(data, self)
+        else:
             clock = self._simulation.clock
-            clock.at(down.pass_through(clock.now, len(data)), None, other._take, data, self)
-            return
-        other._take(data, self)
+            # What ends the stream waits behind what is in it.
+            clock.at(down.pass_through(clock.now, len(data) if data is not None else 0), None, other._take, data, self)
+
+    def _acknowledged(self) -> None:
+        """Something has arrived that a producer waits for: it is told half a round trip later."""
+        if self._flight < IN_FLIGHT - HIGH_WATER:
+            clock = self._simulation.clock
+            clock.at(clock.now + self._path.latency, self._incarnation, self._drained)
 
     def _passable(self) -> bool:
         other = self.other
@@ -377,15 +437,18 @@ class Wire:
             self._stuck = deque()
             self._stuck_since = clock.now
             self._retry = FIRST_RETRY
-            clock.at(clock.now + GIVE_UP, self._incarnation, self._give_up, self._stuck)
+            clock.at(clock.now + GIVE_UP, None, self._give_up, self._stuck)
             if not self.silent:
                 self._simulation.network.mended.append(self._mended)
         self._stuck.append(data)
         self._stuck_bytes += len(data) if data is not None else 0
 
     def _give_up(self, stuck: object) -> None:
-        if self._stuck is stuck and self.connected:
-            self.end(error.TCPTimedOutError())
+        if self._stuck is stuck:
+            # As a kernel does, whose process may have closed the connection or ended long ago.
+            self._stuck = None
+            self._stuck_bytes = 0
+            self.end(error.ConnectionLost("what was sent was not acknowledged"))
 
     def _mended(self) -> None:
         """Something has changed: the next repeat of what is stuck may get through."""
@@ -417,9 +480,11 @@ class Wire:
         self._stuck_bytes = 0
         self._last_arrival = max(self._last_arrival, self._simulation.clock.now)
         for data in waiting:
-            self.other._take(data, self)
-        if self._unsent is not None and self._incarnation.alive:
+            self._over_line(data)
+        if self._incarnation.alive:
             self._window_open()
+            if self._producer_paused:
+                self._acknowledged()
 
     def _arrive_reset(self) -> None:
         other = self.other
@@ -469,7 +534,6 @@ class Wire:
         unread = self._unread
         if unread is None or (self.read_rate and self._simulation.clock.now < self._read_due):
             return
-        full = self._unread_bytes >= WINDOW
         while unread and self._reading and self.connected:
             data = unread.popleft()
             self._unread_bytes -= len(data) if data is not None else 0
@@ -479,8 +543,13 @@ class Wire:
                 break
         if not unread and self._unread is unread:
             self._unread = None
+        if self._unread_bytes < WINDOW:
+            self._open_window()
+
+    def _open_window(self) -> None:
+        """Have the other end, where it has kept something, learn that there is room."""
         other = self.other
-        if full and self._unread_bytes < WINDOW and other._unsent is not None and other._incarnation.alive:
+        if other._unsent is not None and other._incarnation.alive:
             clock = self._simulation.clock
             clock.at(clock.now + self._path.latency, other._incarnation, other._window_open)
 
@@ -495,11 +564,15 @@ class Wire:
             return
         try:
             protocol.dataReceived(data)
-        except Exception:  # noqa: BLE001 - as a reactor does: log it, and end the connection with it
-            failure = Failure()
-            _log.failure("a protocol failed on {host}", failure, host=self.host.name)
-            self._reset_other()
-            self.end(failure.value if isinstance(failure.value, Exception) else error.ConnectionLost())
+        except Exception as raised:  # noqa: BLE001 - as a reactor does: log it, and end the connection with it
+            self.failed(raised)
+
+    def failed(self, raised: Exception) -> None:
+        """The protocol raised this: the connection ends with it. To be called where it is handled."""
+        _log.failure("a protocol failed on {host}", Failure(raised), host=self.host.name)
+        if self.connected:
+            self._send_end()
+            self.end(raised)
 
     def end(self, why: Exception) -> None:
         """The connection is over at this end."""
@@ -507,233 +580,31 @@ class Wire:
             return
         self.connected = False
         self._incarnation.wires.pop(self, None)
-        self._unsent = self._unread = None
-        self._unsent_bytes = self._unread_bytes = 0
+        self._forget()
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.stopProducing()
+        reason = Failure(why)
         if self.protocol is not None:
-            self.protocol.connectionLost(Failure(why))
+            self.protocol.connectionLost(reason)
+        if self.connector is not None:
+            self.connector.lost(reason)
 
     def vanish(self) -> None:
-        """The process at this end is gone and its host's kernel closes the connection."""
+        """Nobody is at this end any more, and its host's kernel closes the connection."""
         self.connected = False
-        self._send_end_of_process()
-
-    def _send_end_of_process(self) -> None:
+        self._incarnation.wires.pop(self, None)
         clock = self._simulation.clock
-        self._unsent = None
-        self._last_arrival = max(self._last_arrival, clock.now + self._path.latency)
-        self._batch = None
         # What is unread at a close is answered with a reset (RFC 1122 4.2.2.13), else the stream ends in order.
-        clock.at(self._last_arrival, None, self._arrive_reset if self._unread_bytes else self._arrive_fin)
+        if self._unread_bytes:
+            self._last_arrival = max(self._last_arrival, clock.now + self._path.latency)
+            clock.at(self._last_arrival, None, self._arrive_reset)
+        else:
+            self._send_end()
+        self._forget()
 
-    def _arrive_fin(self) -> None:
-        self._arrive(None)
-
-
-@implementer(IListeningPort)
-class StreamPort:
-    """A listening TCP port of a simulated host."""
-
-    def __init__(self, incarnation: Incarnation, address: str, port: int, factory: IProtocolFactory) -> None:
-        self.incarnation = incarnation
-        self.endpoint: Endpoint = (address, port)
-        self.factory = factory
-        self.listening = False
-
-    def startListening(self) -> None:
-        """Take the address. Raises CannotListenError where it is taken, or is none of this host's."""
-        self.incarnation.take_port(self)
-        self.listening = True
-        self.factory.doStart()
-
-    def stopListening(self) -> Deferred[None]:
-        """Give the address back."""
-        if self.listening:
-            self.listening = False
-            self.incarnation.give_port(self)
-            self.factory.doStop()
-        return succeed(None)
-
-    def getHost(self) -> IAddress:
-        """Where it listens."""
-        return tcp_address(self.endpoint)
-
-
-@implementer(IConnector)
-class Connector:
-    """A connection being made: SYN there, SYN-ACK back, ACK there; half a round trip each."""
-
-    def __init__(
-        self, incarnation: Incarnation, target: Endpoint, factory: Any, timeout: float | None, local: Endpoint
-    ) -> None:
-        self._incarnation = incarnation
-        self._simulation = incarnation.host.simulation
-        self._target = target
-        self._factory = factory
-        self._timeout = timeout
-        self._local = local
-        self._wire: Wire | None = None
-        self._attempt = 0
-        self._started = False
-        self.state = "disconnected"
-
-    def connect(self) -> None:
-        """Try (again). Raises RuntimeError while a try is under way."""
-        if self.state != "disconnected":
-            raise RuntimeError("can't connect in this state")
-        self.state = "connecting"
-        self._attempt += 1
-        if not self._started:
-            self._started = True
-            self._factory.doStart()
-        self._factory.startedConnecting(self)
-        clock = self._simulation.clock
-        attempt = self._attempt
-        if self._timeout is not None:
-            clock.at(clock.now + self._timeout, self._incarnation, self._timed_out, attempt)
-        self._syn(attempt, 0)
-
-    def disconnect(self) -> None:
-        """See IConnector."""
-        if self.state == "connecting":
-            self.stopConnecting()
-        elif self._wire is not None:
-            self._wire.loseConnection()
-
-    def stopConnecting(self) -> None:
-        """See IConnector. Raises NotConnectingError."""
-        if self.state != "connecting":
-            raise error.NotConnectingError("we're not trying to connect")
-        self._fail(error.UserError())
-
-    def getDestination(self) -> IAddress:
-        """Where it goes."""
-        return tcp_address(self._target)
-
-    def _current(self, attempt: int) -> bool:
-        return self.state == "connecting" and attempt == self._attempt and self._incarnation.alive
-
-    def _timed_out(self, attempt: int) -> None:
-        if self._current(attempt):
-            self._fail(error.TimeoutError())
-
-    def _syn(self, attempt: int, number: int) -> None:
-        """Send one SYN; the next is due if it gets no answer."""
-        if not self._current(attempt):
-            return
-        clock = self._simulation.clock
-        if number + 1 < len(SYN_TRIES):
-            wait = SYN_TRIES[number + 1] - SYN_TRIES[number]
-            clock.at(clock.now + wait, self._incarnation, self._syn, attempt, number + 1)
-        host = self._incarnation.host
-        network = self._simulation.network
-        if self._target[0] in ("127.0.0.1", "::1") or self._target[0] in host.addresses:
-            clock.at(clock.now, self._incarnation, self._reach, attempt, host, self._target, self._local)
-            return
-        seen = network.seen_as("tcp", host, self._local, self._target, clock.now)
-        if seen is None:
-            return
-        route = network.route("tcp", host, *self._target, seen, clock.now)
-        if route is None:
-            return
-        there, *at = route
-        arrival = network.path(host, there).stream_arrival(clock.now, 40)
-        clock.at(arrival, self._incarnation, self._reach, attempt, there, tuple(at), seen)
-
-    def _reach(self, attempt: int, there: Host, at: Endpoint, seen: Endpoint) -> None:
-        """The SYN is at the other host."""
-        network = self._simulation.network
-        host = self._incarnation.host
-        if not self._current(attempt) or not network.reachable(host, there) or not there.kernel_up:
-            return
-        clock = self._simulation.clock
-        incarnation = there.incarnation
-        port = incarnation.listener(at) if incarnation is not None else None
-        back = network.path(there, host).stream_arrival(clock.now, 40)
-        clock.at(back, self._incarnation, self._answer, attempt, there, at, seen, port)
-
-    def _answer(self, attempt: int, there: Host, at: Endpoint, seen: Endpoint, port: StreamPort | None) -> None:
-        """SYN-ACK, or a reset."""
-        network = self._simulation.network
-        host = self._incarnation.host
-        if not self._current(attempt) or not network.reachable(there, host):
-            return
-        if port is None:
-            self._fail(error.ConnectionRefusedError())
-            return
-        if not port.incarnation.alive:
-            return
-        simulation = self._simulation
-        number = simulation.connections = simulation.connections + 1
-        key = f"{host.name}:{self._local[1]}>{there.name}:{at[1]}#{number}".encode()
-        here = Wire(simulation, self._incarnation, self._local, self._target, network.path(host, there), key)
-        far = Wire(simulation, port.incarnation, at, seen, network.path(there, host), key + b"<")
-        here.other, far.other = far, here
-        here.read_rate, far.read_rate = host.read_rate, there.read_rate
-        self._wire = here
-        self.state = "connected"
-        self._incarnation.wires[here] = None
-        clock = simulation.clock
-        here._last_arrival = clock.now + here._path.latency
-        clock.at(here._last_arrival, port.incarnation, self._accept, port, far)
-        protocol = self._factory.buildProtocol(tcp_address(self._target))
-        if protocol is None:
-            here.abortConnection()
-            self.state = "disconnected"
-            return
-        here.protocol = _Client(protocol, self)
-        protocol.makeConnection(here)
-
-    def _accept(self, port: StreamPort, wire: Wire) -> None:
-        """The ACK: the connection is up at the listening end."""
-        if not port.listening:
-            wire._reset_other()
-            wire.connected = False
-            return
-        port.incarnation.wires[wire] = None
-        protocol = port.factory.buildProtocol(tcp_address(wire._remote))
-        if protocol is None:
-            wire.abortConnection()
-            return
-        wire.protocol = protocol
-        protocol.makeConnection(wire)
-
-    def _fail(self, why: Exception) -> None:
-        self.state = "disconnected"
-        self._factory.clientConnectionFailed(self, Failure(why))
-        self._over()
-
-    def lost(self, reason: Failure) -> None:
-        """The connection that was made is over."""
-        self.state = "disconnected"
-        self._factory.clientConnectionLost(self, reason)
-        self._over()
-
-    def _over(self) -> None:
-        if self.state == "disconnected" and self._started:
-            self._started = False
-            self._factory.doStop()
-
-
-class _Client:
-    """The protocol of a dialled connection, whose factory is told of its end as well."""
-
-    __slots__ = ("_connector", "_protocol", "dataReceived")
-
-    def __init__(self, protocol: Any, connector: Connector) -> None:
-        self._protocol: IProtocol = protocol
-        self._connector = connector
-        self.dataReceived = protocol.dataReceived
-
-    def __conform__(self, interface: Any) -> object:
-        return interface(self._protocol, None)
-
-    def connectionLost(self, reason: Failure) -> None:
-        """Tell the protocol, then the factory, as Twisted does."""
-        self._protocol.connectionLost(reason)
-        self._connector.lost(reason)
-
-
-__all__ = ["Connector", "IReactorTime", "StreamPort", "Wire", "tcp_address"]
+    def _forget(self) -> None:
+        self._unsent = self._unread = None
+        self._unsent_bytes = self._unread_bytes = 0
+        self._batch = None
+        self._open_window()  # what the other end kept for this one goes out, and is answered with a reset
