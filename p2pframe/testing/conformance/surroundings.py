@@ -27,6 +27,8 @@ class Surroundings:
     def __init__(self, context: FakeContext, mood: Mood, names: Mapping[str, Sequence[str]] | None) -> None:
         self.context = context
         self.ports: list[Any] = []
+        self.servers: list[Any] = []
+        self.closed: list[Any] = []
         self.waiting: list[Deferred[Any]] = []
         context.reactor.installNameResolver(_Resolver(mood, names))
         if mood != "answering":
@@ -39,6 +41,15 @@ class Surroundings:
             return port
 
         context.reactor.listenUDP = noted
+        serve: Callable[..., Any] = context.reactor.listenTCP
+
+        def serving(*args: Any, **kwargs: Any) -> Any:
+            port = serve(*args, **kwargs)
+            self.servers.append(port)
+            port.stopListening = lambda: self.closed.append(port)
+            return port
+
+        context.reactor.listenTCP = serving
 
     def open(self) -> list[str]:
         """In words, all that is timed or open now."""
@@ -48,10 +59,9 @@ class Surroundings:
         found += [
             f"a TCP connection to {connector.getDestination()}"
             for connector in reactor.connectors
-            if not connector.stoppedConnecting and connector.state != "disconnected"
+            if not connector.stoppedConnecting and not connector._disconnected
         ]
-        found += [f"a TCP port {port[0]}" for port in reactor.tcpServers]
-        return found
+        return found + [f"a TCP port on {port.getHost()}" for port in self.servers if port not in self.closed]
 
     def dialled(self) -> set[tuple[str, int]]:
         """Where TCP connections went."""
