@@ -11,6 +11,7 @@ from p2pframe.discovery.dns_seed import DnsSeedDiscovery
 from p2pframe.interfaces import IDiscovery
 from p2pframe.model import FoundAddress, PeerAddress
 from p2pframe.plugin import plugin
+from p2pframe.sim.graph import GraphDiscovery, GraphPeersConfig
 from p2pframe.testing.conformance import NonConformance, check
 
 
@@ -39,6 +40,11 @@ def test_peer_file(conforms, peer_file):
 
 def test_peer_file_that_is_not_there(conforms, tmp_path):
     conforms("discovery", "peer-file", {"path": str(tmp_path / "none.txt")})
+
+
+def test_the_simulators_own_of_a_scenarios_graph():
+    peers = tuple(FoundAddress(PeerAddress(f"198.51.100.{n}", 18444)) for n in range(8))
+    check(GraphDiscovery, GraphPeersConfig(peers=peers), finds=8)
 
 
 @plugin("rumour")

@@ -180,3 +180,19 @@ def test_two_equal_worlds_that_differ_are_found():
 
     with pytest.raises(NonConformance, match="do the same"):
         check(wrong(Differs))
+
+
+@plugin("text-order", config=FloodRelay.__p2pframe_plugin__.config)
+class TextOrder(FloodRelay):
+    """Tells its links in the order of a set of texts, which only another PYTHONHASHSEED changes."""
+
+    def accepted(self, item, source):
+        held = self._links.get(item.topic, {})
+        self._links[item.topic] = {id: held[id] for id in map(int, {str(id) for id in held})}
+        super().accepted(item, source)
+
+
+def test_the_order_of_a_set_of_texts_is_seen_under_two_hash_seeds():
+    check(TextOrder)
+    with pytest.raises(NonConformance, match="is a set iterated"):
+        check(TextOrder, hash_seeds=True)
