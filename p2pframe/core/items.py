@@ -7,10 +7,10 @@ which items wait for others, and how the latest items spread.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -62,6 +62,19 @@ class _Waiting:
         self.item = item
         self.session = session
         self.missing = dict.fromkeys(missing)
+
+
+class _Case:
+    """An item that is being judged: who is still to be asked, and what the others said."""
+
+    __slots__ = ("item", "result", "session", "spread", "validators")
+
+    def __init__(self, item: Item, session: ISession | None, validators: Iterator[IValidator]) -> None:
+        self.item = item
+        self.session = session
+        self.validators = validators
+        self.result = ACCEPTED
+        self.spread = True
 
 
 @implementer(IItems)
@@ -120,7 +133,10 @@ class Items:
         if link is None:
             return
         if self._relay is not None:
-            self._call_relay("announced", lambda relay: relay.announced(link, ids))
+            try:
+                self._relay.announced(link, ids)
+            except Exception:  # noqa: BLE001 - a policy that fails is named and counted
+                self._failed("relay", "announced", Failure())
         if self.heard is not None:
             self.heard(session, topic, ids)
         spreads = self._spreads
@@ -140,13 +156,16 @@ class Items:
         topic = item.topic
         link = session.link(topic)
         if link is not None and self._relay is not None:
-            self._call_relay("announced", lambda relay: relay.announced(link, (item.id,)))
-        outcomes: list[Validation] = []
+            try:
+                self._relay.announced(link, (item.id,))
+            except Exception:  # noqa: BLE001 - see above
+                self._failed("relay", "announced", Failure())
         if self.known(topic, item.id):
             self._outcomes.add(1, topic, "known")
-        else:
-            self._judge(item, session).addCallback(outcomes.append)
-        self._settle(item, session, outcomes[0] if outcomes else None)
+            self._settle(item, session, None)
+            return
+        judged = self._judge(item, session)
+        self._settle(item, session, judged if isinstance(judged, Validation) else None)
 
     def not_found(self, session: ISession, topic: Topic, ids: Sequence[ItemId]) -> None:
         """See `IItems.not_found`."""
@@ -157,14 +176,18 @@ class Items:
         """See `IItems.publish`."""
         if self.known(item.topic, item.id):
             return succeed(Validation(Outcome.IGNORE, "known"))
-        return self._judge(item, None)
+        judged = self._judge(item, None)
+        return succeed(judged) if isinstance(judged, Validation) else judged
 
     def spread(self, item: Item, source: ISession | None = None) -> None:
         """See `IItems.spread`."""
         self._note_spread(item, source)
         link = source.link(item.topic) if source is not None else None
         if self._relay is not None:
-            self._call_relay("accepted", lambda relay: relay.accepted(item, link))
+            try:
+                self._relay.accepted(item, link)
+            except Exception:  # noqa: BLE001 - a policy that fails is named and counted; the item stays served
+                self._failed("relay", "accepted", Failure())
 
     def known(self, topic: Topic, id: ItemId) -> bool:
         """See `IItems.known`."""
@@ -262,18 +285,26 @@ class Items:
             return [id for id in ids if not have(id)]
         return [id for id in ids if not self.known(topic, id)]
 
-    def _judge(self, item: Item, session: ISession | None) -> Deferred[Validation]:
+    def _judge(self, item: Item, session: ISession | None) -> Validation | Deferred[Validation]:
+        """Validate, store and spread. No Deferred is made where validators and store answer at once, as most do."""
         key = (item.topic, item.id)
         if self._stopped:
-            return succeed(Validation(Outcome.IGNORE, "the network has stopped"))
+            return Validation(Outcome.IGNORE, "the network has stopped")
         if len(self._pending) >= self._limits().validations:
             self._outcomes.add(1, item.topic, "too-many-validations")
-            return succeed(Validation(Outcome.IGNORE, "too many items are being validated"))
+            return Validation(Outcome.IGNORE, "too many items are being validated")
         self._pending[key] = self._judging[key] = None
-        done: Deferred[Validation] = Deferred.fromCoroutine(self._validate(item, session))
+        try:
+            judged = self._validate(_Case(item, session, iter(self._validators.get(item.topic, ()))))
+        except Exception:  # noqa: BLE001 - as below
+            judged = fail()
+        if isinstance(judged, Validation):
+            self._pending.pop(key, None)
+            self._judging.pop(key, None)
+            return judged
         if key in self._judging:
-            self._judging[key] = done
-        timer = None if done.called else self._call_later(self._limits().validation_timeout, done.cancel)
+            self._judging[key] = judged
+        timer = None if judged.called else self._call_later(self._limits().validation_timeout, judged.cancel)
 
         def finished(result: Validation | Failure) -> Validation:
             self._pending.pop(key, None)
@@ -291,27 +322,49 @@ class Items:
                 return Validation(Outcome.IGNORE, result.getErrorMessage())
             return result
 
-        return done.addBoth(finished)
+        judged = judged.addBoth(finished)
+        # Where validators and store answered by Deferreds that had fired.
+        return judged.result if judged.called and isinstance(judged.result, Validation) else judged
 
-    async def _validate(self, item: Item, session: ISession | None) -> Validation:
-        result = ACCEPTED
-        spread = True
-        for validator in self._validators.get(item.topic, ()):
+    def _validate(self, case: _Case) -> Validation | Deferred[Validation]:
+        """Ask the validators that have not been asked yet, then store."""
+        for validator in case.validators:
             try:
-                answer = validator.validate(item)
-                result = await answer if isinstance(answer, Deferred) else answer
-            except CancelledError:
-                raise
+                answer = validator.validate(case.item)
             except Exception:  # noqa: BLE001 - a validator that fails judges nothing, and is named
-                self._failed("validator", "validate", Failure())
-                self._outcomes.add(1, item.topic, "validator-failed")
-                return Validation(Outcome.IGNORE, "the validator failed")
-            if result.outcome is not Outcome.ACCEPT:
-                return self._not_accepted(item, session, result)
-            spread = spread and result.spread
-            if result.priority is not None:
-                item = replace(item, priority=result.priority)
-        return await self._accept(item, session, spread, result)
+                return self._validator_failed(case)
+            if isinstance(answer, Deferred):
+                return Deferred.fromCoroutine(self._await_validator(case, answer))
+            if not self._goes_on(case, answer):
+                return self._not_accepted(case.item, case.session, answer)
+        return self._accept(case)
+
+    async def _await_validator(self, case: _Case, answer: Deferred[Validation]) -> Validation:
+        try:
+            result = await answer
+        except CancelledError:
+            raise
+        except Exception:  # noqa: BLE001 - a validator that fails judges nothing, and is named
+            return self._validator_failed(case)
+        if not self._goes_on(case, result):
+            return self._not_accepted(case.item, case.session, result)
+        rest = self._validate(case)
+        return await rest if isinstance(rest, Deferred) else rest
+
+    def _goes_on(self, case: _Case, result: Validation) -> bool:
+        """Take note of an answer; whether the next validator is to be asked."""
+        if result.outcome is not Outcome.ACCEPT:
+            return False
+        case.result = result
+        case.spread = case.spread and result.spread
+        if result.priority is not None:
+            case.item = replace(case.item, priority=result.priority)
+        return True
+
+    def _validator_failed(self, case: _Case) -> Validation:
+        self._failed("validator", "validate", Failure())
+        self._outcomes.add(1, case.item.topic, "validator-failed")
+        return Validation(Outcome.IGNORE, "the validator failed")
 
     def _not_accepted(self, item: Item, session: ISession | None, result: Validation) -> Validation:
         self._outcomes.add(1, item.topic, result.outcome.value)
@@ -334,38 +387,59 @@ class Items:
             session.fact(result.fact)
         return result
 
-    async def _accept(self, item: Item, session: ISession | None, spread: bool, result: Validation) -> Validation:
+    def _accept(self, case: _Case) -> Validation | Deferred[Validation]:
+        item = case.item
         self._judging.pop((item.topic, item.id), None)
         store = self._stores.get(item.topic)
-        if store is not None:
-            try:
-                held = await store.put(item)
-            except CancelledError:
-                raise
-            except StorageError as error:
-                self._outcomes.add(1, item.topic, "not-stored")
-                return Validation(Outcome.IGNORE, str(error))
-            except Exception:  # noqa: BLE001 - a store that fails holds nothing, and is named
-                self._failed("item-store", "put", Failure())
-                return Validation(Outcome.IGNORE, "the item store failed")
-            if not held:
-                self._outcomes.add(1, item.topic, "turned-away")
-                return Validation(Outcome.IGNORE, "the item store turned it away")
+        if store is None:
+            return self._accepted(case)
+        try:
+            putting = store.put(item)
+        except Exception:  # noqa: BLE001 - a store that fails holds nothing, and is named
+            return self._not_stored(case)
+        if putting.called and not putting.paused and putting.result is True:
+            return self._accepted(case)
+        return Deferred.fromCoroutine(self._await_store(case, putting))
+
+    async def _await_store(self, case: _Case, putting: Deferred[bool]) -> Validation:
+        try:
+            held = await putting
+        except CancelledError:
+            raise
+        except Exception:  # noqa: BLE001 - a store that fails holds nothing, and is named
+            return self._not_stored(case)
+        if not held:
+            self._outcomes.add(1, case.item.topic, "turned-away")
+            return Validation(Outcome.IGNORE, "the item store turned it away")
+        return self._accepted(case)
+
+    def _not_stored(self, case: _Case) -> Validation:
+        """The store has raised what is being handled."""
+        failure = Failure()
+        if failure.check(StorageError):
+            self._outcomes.add(1, case.item.topic, "not-stored")
+            return Validation(Outcome.IGNORE, failure.getErrorMessage())
+        self._failed("item-store", "put", failure)
+        return Validation(Outcome.IGNORE, "the item store failed")
+
+    def _accepted(self, case: _Case) -> Validation:
+        item, session = case.item, case.session
         self._outcomes.add(1, item.topic, "accept")
         self.relay_log.accepted(item.topic)
         self._pending.pop((item.topic, item.id), None)
         if session is not None:
             session.counters.accepted_items += 1
             session.useful("block" if self._topics[item.topic].urgent else "item")
-        if spread:
+        if case.spread:
             self.spread(item, session)
         for callback in tuple(self._subscribers.get(item.topic, ())):
             try:
                 callback(item, session)
             except Exception:  # noqa: BLE001 - one subscriber's fault is not another's
                 self._failed("subscriber", "accepted", Failure())
-        self._release_waiting(item)
-        return result
+        if self._waiting:
+            self._release_waiting(item)
+        return case.result
 
     def _release_waiting(self, arrived: Item) -> None:
         ids = (arrived.id, *arrived.aliases)

@@ -47,18 +47,26 @@ class _Told:
         self.held: deque[Item] | None = None
 
     def knows(self, item: Item) -> bool:
-        return any(
-            known is not None and (item.id in known or any(alias in known for alias in item.aliases))
-            for known in (self.current, self.previous)
-        )
+        current, previous = self.current, self.previous
+        if current is None:
+            return False
+        for id in (item.id, *item.aliases):  # noqa: SIM110 - asked for every link: a generator would cost more than what it asks
+            if id in current or (previous is not None and id in previous):
+                return True
+        return False
 
     def mark(self, ids: Sequence[ItemId], bound: int) -> None:
-        if self.current is None:
-            self.current = set()
+        current = self.current
+        if current is None:
+            current = self.current = set()
+        if len(current) + len(ids) <= bound:
+            current.update(ids)
+            return
         for id in ids:
-            if len(self.current) >= bound:
-                self.previous, self.current = self.current, set()
-            self.current.add(id)
+            if len(current) >= bound:
+                self.previous, current = current, set()
+                self.current = current
+            current.add(id)
 
 
 @plugin("flood", config=FloodConfig)

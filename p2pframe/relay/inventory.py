@@ -79,6 +79,10 @@ class _Known:
 
     def update(self, keys: Sequence[int], most: int) -> None:
         """Remember these; `most` is the size to which a generation may grow."""
+        if len(keys) <= self._room:
+            self._current.update(keys)
+            self._room -= len(keys)
+            return
         start = 0
         while start < len(keys):
             if self._room <= 0:
@@ -90,8 +94,13 @@ class _Known:
             self._room -= len(part)
             start += len(part)
 
-    def __contains__(self, key: int) -> bool:
-        return key in self._current or (self._previous is not None and key in self._previous)
+    def any_of(self, keys: Sequence[int]) -> bool:
+        """Whether one of these was remembered."""
+        current, previous = self._current, self._previous
+        for key in keys:  # noqa: SIM110 - asked for every link: a generator would cost more than what it asks
+            if key in current or (previous is not None and key in previous):
+                return True
+        return False
 
 
 class _Entry:
@@ -133,8 +142,7 @@ class _Told:
         self.gone = False
 
     def knows(self, entry: _Entry) -> bool:
-        known = self.known
-        return known is not None and any(key in known for key in entry.keys)
+        return self.known is not None and self.known.any_of(entry.keys)
 
     def sort(self) -> None:
         if self.fresh:
@@ -233,12 +241,14 @@ class InventoryRelay:
             self._mark(giver, entry.keys)
         rank = (*entry.order, entry)
         for told in list(links.values()):
-            if told is not giver and not told.gone and not told.knows(entry):
-                if told.link.urgent:
-                    self._tell_urgent(told, entry)
-                else:
-                    self._queue(told, rank)
-                    self._schedule(told)
+            if told is giver or told.gone or told.knows(entry):
+                continue
+            if told.link.urgent:
+                self._tell_urgent(told, entry)
+                continue
+            self._queue(told, rank)
+            if not told.scheduled and told not in self._inbound:
+                self._schedule(told)
 
     def withdrawn(self, topic: Topic, ids: Sequence[ItemId]) -> None:
         """See `IRelayPolicy.withdrawn`. Queues let go of them when they are next looked at."""
