@@ -10,7 +10,7 @@ import hashlib
 import inspect
 import re
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any, TypeVar, cast
 
@@ -62,8 +62,9 @@ class Bench:
         self.spec: PluginSpec = cls.__p2pframe_plugin__
         self.options = dict(options or {})
         self.label = f"{kind} {self.spec.name} ({cls.__module__}.{cls.__qualname__})"
-        self._given = _as_mapping(config)
-        self.config = self.spec.config.model_validate(self._given)
+        self.given = _as_mapping(config)
+        """The options as they were given, before they were checked."""
+        self.config = self.spec.config.model_validate(self.given)
         self._read: set[str] = set()
         self._running: list[Any] = []
         self._contexts: list[tuple[Any, Any]] = []
@@ -100,7 +101,7 @@ class Bench:
 
     def changed(self, **config_changes: object) -> PluginConfig:
         """The config with other values for some options, checked."""
-        return self.config if not config_changes else self.spec.config.model_validate({**self._given, **config_changes})
+        return self.config if not config_changes else self.spec.config.model_validate({**self.given, **config_changes})
 
     def start(self, plugin: Any) -> None:
         """Start a plugin that is also a service, as its network would."""
@@ -255,11 +256,6 @@ class Bench:
         text = interface.__doc__ if not attribute else interface[attribute].__doc__
         if _plain(sentence) not in _plain(text or ""):
             raise ValueError(f"the suite of {self.kind} quotes what {self._name(method)} does not say: {sentence!r}")
-
-
-def methods_of(interface: InterfaceClass) -> Sequence[str]:
-    """The names of an interface, methods and attributes, in the order of the text."""
-    return sorted(interface.names(all=True), key=lambda name: interface[name].__class__.__name__)
 
 
 def source_of(cls: type[Any]) -> str:

@@ -32,7 +32,7 @@ def under_two_hash_seeds(
     """
     plain = dict(config.model_dump() if isinstance(config, PluginConfig) else config or {})
     parcel = pickle.dumps((_Named.of(cls), plain, {name: _Named.wrap(value) for name, value in options.items()}))
-    traces = [_in_a_process(seed, parcel) for seed in _SEEDS]
+    traces = _in_processes(parcel)
     if len(set(traces)) != 1:
         raise NonConformance(
             f"{cls.__module__}.{cls.__qualname__}",
@@ -80,19 +80,36 @@ class _Named:
         return found
 
 
-def _in_a_process(seed: str, parcel: bytes) -> str:
+def _in_processes(parcel: bytes) -> list[str]:
+    """What each process says, both at work at the same time. AssertionError where one fails."""
     path = os.pathsep.join(entry for entry in sys.path if entry)
-    ran = subprocess.run(
-        [sys.executable, "-c", "from p2pframe.testing.conformance.hashing import main; main()"],
-        input=parcel,
-        capture_output=True,
-        timeout=_TIME_LIMIT,
-        env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path},
-        check=False,
-    )
-    if ran.returncode:
-        raise AssertionError(f"PYTHONHASHSEED={seed}: {ran.stderr.decode(errors='replace')[-2000:]}")
-    return ran.stdout.decode().strip()
+    command = [sys.executable, "-c", "from p2pframe.testing.conformance.hashing import main; main()"]
+    started = [
+        subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path},
+        )
+        for seed in _SEEDS
+    ]
+    try:
+        for process in started:
+            assert process.stdin is not None
+            process.stdin.write(parcel)
+            process.stdin.close()
+            process.stdin = None
+        said = [process.communicate(timeout=_TIME_LIMIT) for process in started]
+    finally:
+        for process in started:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+    for seed, process, (_, errors) in zip(_SEEDS, started, said, strict=True):
+        if process.returncode:
+            raise AssertionError(f"PYTHONHASHSEED={seed}: {errors.decode(errors='replace')[-2000:]}")
+    return [output.decode().strip() for output, _ in said]
 
 
 def main() -> None:

@@ -170,7 +170,6 @@ def _spreads(bench: Bench, talk: Talk, item: Item) -> None:
 def _closes_in_every_state(bench: Bench) -> None:
     talk = Talk(bench)
     talk.end()  # never started
-    length = 0
     probe = Talk(bench)
     probe.shake()
     length = len(probe.written[0])

@@ -76,7 +76,7 @@ def _its_config_is_strict(bench: Bench) -> None:
         issubclass(model, PluginConfig), "@plugin", "a config model is a PluginConfig", f"it is {model.__name__}"
     )
     try:
-        model.model_validate({**bench._given, "no-such-option": 1})
+        model.model_validate({**bench.given, "no-such-option": 1})
     except ValidationError as error:
         refused = any(each["type"] == "extra_forbidden" for each in error.errors(include_url=False))
     else:
