@@ -17,9 +17,9 @@ from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
 from p2pframe.errors import P2PFrameError, PluginError
-from p2pframe.interfaces import IApplication, IContext, IWorkload
+from p2pframe.interfaces import IApplication, IContext, IReconfigurable, IWorkload
 from p2pframe.model import ItemId, Outcome, Topic, Validation
-from p2pframe.plugin import PluginConfig, plugin
+from p2pframe.plugin import PluginConfig, live, plugin
 from p2pframe.protocols.bitcoin.api import (
     BLOCK,
     CHAINS,
@@ -65,21 +65,35 @@ LARGEST_TRANSACTION = 99_000
 """The same for a transaction: beyond 400,000 units of weight nodes relay none."""
 
 
-@plugin("bitcoin-workload")
-@implementer(IApplication, IWorkload)
+class BitcoinWorkloadConfig(PluginConfig):
+    """Options of the `bitcoin-workload` application."""
+
+    confirm: bool = live(
+        True, description="Put the pool's transactions into blocks; off where only their relay is measured."
+    )
+
+
+@plugin("bitcoin-workload", config=BitcoinWorkloadConfig)
+@implementer(IApplication, IWorkload, IReconfigurable)
 class BitcoinWorkload:
     """Makes regtest blocks and transactions when it is asked to; for test networks and the simulator."""
 
     name = "bitcoin-workload"
     topics: Sequence[Topic] = (BLOCK, TX)
 
-    def __init__(self, config: PluginConfig, context: IContext) -> None:
+    def __init__(self, config: BitcoinWorkloadConfig, context: IContext) -> None:
+        self.config = config
         self._rng = context.rng
         self._time = context.unix_time
         self._bitcoin = context.service(IBitcoin)
         self._made = context.metrics.counter(
             "workload_items_total", "Items made on demand, by topic and what became of them.", ("topic", "outcome")
         )
+
+    def reconfigure(self, config: object) -> None:
+        """See `IReconfigurable`."""
+        assert isinstance(config, BitcoinWorkloadConfig)
+        self.config = config
 
     def start(self) -> None:
         """Raises `PluginError` on a chain other than regtest: elsewhere these transactions would be a nuisance."""
@@ -94,11 +108,14 @@ class BitcoinWorkload:
     def produce(self, topic: Topic, size: int) -> Deferred[ItemId]:
         """See `IWorkload.produce`.
 
-        A block has as many of the pool's transactions as fit, and the rest of `size` as dead weight in its coinbase;
+        A block has as many of the pool's transactions as fit (none without `confirm`), and the rest of `size` as dead weight in its coinbase;
         its least is about 200 bytes, its most 950,000. A transaction has 191 to 99,000. Sizes beyond come to these.
         """
         if topic == BLOCK:
-            raw = make_block(self._bitcoin.template(), int(self._time()), self._rng.randbytes(8), min(size, LARGEST))
+            template = self._bitcoin.template()
+            if not self.config.confirm:
+                template = template._replace(transactions=[])
+            raw = make_block(template, int(self._time()), self._rng.randbytes(8), min(size, LARGEST))
             return self._bitcoin.submit_block(raw).addCallback(self._taken, topic, ItemId(hash256(raw[:80])))
         if topic == TX:
             made = make_transaction(self._rng.randbytes, min(size, LARGEST_TRANSACTION))

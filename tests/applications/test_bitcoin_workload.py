@@ -14,13 +14,13 @@ from p2pframe.applications.bitcoin_workload import (
     LARGEST_TRANSACTION,
     LEAST_TRANSACTION,
     BitcoinWorkload,
+    BitcoinWorkloadConfig,
     make_block,
     make_transaction,
 )
 from p2pframe.errors import P2PFrameError, PluginError
 from p2pframe.interfaces import IApplication, IWorkload
 from p2pframe.model import Outcome, Validation
-from p2pframe.plugin import PluginConfig
 from p2pframe.protocols.bitcoin.api import BLOCK, CHAINS, TX, IBitcoin, Template, parse_block
 from p2pframe.protocols.bitcoin.block import check_block, witness_commitment
 from p2pframe.protocols.bitcoin.pool import not_standard
@@ -43,7 +43,7 @@ class Asked:
         self.outcome = Validation(Outcome.ACCEPT)
 
     def template(self):
-        return TEMPLATE
+        return TEMPLATE._replace(transactions=[make_transaction(FakeContext("pool").rng.randbytes, 300)])
 
     def submit_block(self, raw):
         self.got.append(raw)
@@ -53,11 +53,11 @@ class Asked:
     tip = best_header = header = block = on_tip = None
 
 
-def works(seed=0, chain=REGTEST):
+def works(seed=0, chain=REGTEST, confirm=True):
     context = FakeContext("application.bitcoin-workload", seed=seed)
     network = Asked(chain)
     context.provide(IBitcoin, network)
-    return BitcoinWorkload(PluginConfig(), context), network, context
+    return BitcoinWorkload(BitcoinWorkloadConfig(confirm=confirm), context), network, context
 
 
 def result(deferred):
@@ -107,6 +107,14 @@ def test_a_block_is_of_the_size_asked_for_with_what_fits_of_the_pool(size):
     assert abs(len(block.raw) - size) < 70
     assert len(block) == 1 + min(3, (size - 170) // 5_000)
     assert block.header.time == template.time
+
+
+@pytest.mark.parametrize("confirm", [True, False])
+def test_the_pool_is_confirmed_unless_the_config_says_otherwise_also_while_it_runs(confirm):
+    made, network, _ = works(confirm=not confirm)
+    made.reconfigure(BitcoinWorkloadConfig(confirm=confirm))
+    result(made.produce(BLOCK, 1_000))
+    assert len(parse_block(network.got[0])) == 1 + confirm
 
 
 def test_sizes_out_of_reach_come_to_the_nearest_that_is():
