@@ -238,3 +238,17 @@ def test_every_plugin_of_the_repository_can_be_scanned():
         for mention in scan(file):
             assert mention.kind, f"{file}: the kind of {mention.name} is not to be seen from the text"
             assert mention.summary
+
+
+def test_an_entry_point_of_the_backport_is_one_too():
+    """importlib_metadata, once imported by anybody, has Python's own functions give its entry points."""
+
+    class Point:
+        name, value, group = "transport.tcp", "p2pframe.transports.tcp:TcpTransport", "p2pframe.plugins"
+        module, attr, dist = "p2pframe.transports.tcp", "TcpTransport", None
+
+        def load(self):
+            return EntryPoint(self.name, self.value, self.group).load()
+
+    cls = Registry(installed=[Point()]).find("transport", "tcp")
+    assert cls.__name__ == "TcpTransport"
