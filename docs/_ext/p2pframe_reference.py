@@ -320,6 +320,11 @@ class CommandLine(Generated):
         for name, command in sorted(getattr(main, "commands", {}).items()):
             context = click.Context(command, info_name=name, parent=root)
             yield section(f"`p2pframe {name}`", [block(command, context)], id=f"command-{name}")
+            if isinstance(command, click.Group):
+                for inner in command.list_commands(context):
+                    nested = command.commands[inner]
+                    body = block(nested, click.Context(nested, info_name=inner, parent=context))
+                    yield section(f"`p2pframe {name} {inner}`", [body], id=f"command-{name}-{inner}")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -15,6 +15,8 @@ from typing import NoReturn
 
 import click
 
+from p2pframe.cli.sim import sim
+
 KINDS = (
     "transport", "upgrade", "protocol", "validator", "item-store", "discovery", "topology", "relay", "scoring",
     "authentication", "storage", "application",
@@ -174,3 +176,6 @@ def init(template: str | None, file: str | None) -> None:
         except FileExistsError:
             _fail(f"{file} exists already: it is not overwritten")
         click.echo(f"{file}: written; next: p2pframe check {file}", err=True)
+
+
+main.add_command(sim)
