@@ -1,8 +1,8 @@
 """The suite of protocols: what they say of themselves, then their conversations or their datagrams.
 
 Options: `items`, a function of a plugin that makes items of its topics, to be announced, asked for and delivered
-between two nodes (else made-up ids are, of 32 bytes); `slot`, the class of the dialled session (MANUAL); `largest`,
-bytes of the largest message (4 MiB), which is what a conversation may keep.
+between two nodes (without it none of that is tried: only a protocol knows what its ids look like); `slot`, the class of
+the dialled session (MANUAL); `largest`, bytes of the largest message (4 MiB), which is what a conversation may keep.
 """
 
 from __future__ import annotations

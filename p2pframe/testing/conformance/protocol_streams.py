@@ -12,7 +12,7 @@ from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
 from p2pframe.interfaces import IConversation, IItems
-from p2pframe.model import Item, ItemId, Slot, Topic
+from p2pframe.model import Item, Slot
 from p2pframe.testing.conformance.bench import Bench
 from p2pframe.testing.conformance.services import StandInItems
 from p2pframe.testing.conformance.sessions import BenchSession, Talk
@@ -103,11 +103,6 @@ def _bears_refusal(bench: Bench) -> None:
         talk.end()
 
 
-def _synthetic(bench: Bench, topic: Topic) -> list[Item]:
-    rng = bench.random("items", topic)
-    return [Item(topic, ItemId(rng.randbytes(32)), b"", 100) for _ in range(5)]
-
-
 def _offers_its_verbs(bench: Bench) -> None:
     talk = Talk(bench, "random", "verbs")
     talk.shake()
@@ -117,10 +112,9 @@ def _offers_its_verbs(bench: Bench) -> None:
         for topic in session.topics or ():
             link = session.link(topic)
             assert link is not None
-            items = [item for item in made if item.topic == topic] or _synthetic(bench, topic)
+            items = [item for item in made if item.topic == topic]
             if "announce" in link.verbs:
                 link.announce(items)
-                link.announce([])
             if "request" in link.verbs:
                 link.request([item.id for item in items])
             for verb in ("graft", "prune"):

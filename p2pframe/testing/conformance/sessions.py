@@ -66,11 +66,13 @@ class BenchLink:
 
     def announce(self, items: Sequence[Item]) -> None:
         """See `ILink.announce`."""
-        self._session.guard("announce", lambda: self._session.conversation.announce(self.topic, items))
+        if items:
+            self._session.guard("announce", lambda: self._session.conversation.announce(self.topic, items))
 
     def request(self, ids: Sequence[ItemId]) -> None:
         """See `ILink.request`."""
-        self._session.guard("request", lambda: self._session.conversation.request(self.topic, ids))
+        if ids:
+            self._session.guard("request", lambda: self._session.conversation.request(self.topic, ids))
 
     def deliver(self, item: Item) -> None:
         """See `ILink.deliver`."""
