@@ -40,6 +40,7 @@ from p2pframe.protocols.bitcoin.api import (
     NODE_NETWORK,
     NODE_WITNESS,
     Locator,
+    NetworkAddress,
     V1Framing,
     Version,
     decode_headers,
@@ -70,9 +71,10 @@ class EclipserConfig(PluginConfig):
     chain: Literal["mainnet", "testnet4", "signet", "regtest"] = Field("regtest", description="The chain attacked.")
     attackers: tuple[str, ...] = Field(description="Names or addresses of all attackers, this one's own too.")
     victims: tuple[str, ...] = Field((), description="Names or addresses of those whose inbound slots it fills.")
-    inbound: int = Field(8, ge=0, le=1000, description="Connections that this host keeps open to each victim.")
-    dials: int = Field(50, ge=1, le=1000, description="Dials begun in a second at most.")
-    told: int = Field(250, ge=0, le=TOLD_AT_ONCE, description="Attackers' addresses that a peer is told at once.")
+    inbound: int = Field(6, ge=0, le=1000, description="Connections that this host keeps open to each victim.")
+    retry: Duration = Field(3.0, gt=0, description="How long a victim is left alone that was not reached.")
+    patience: Duration = Field(30.0, gt=0, description="How long one is left alone that hung up: it has no room.")
+    told: int = Field(100, ge=0, le=TOLD_AT_ONCE, description="Attackers' addresses that a peer is told at once.")
     tell_every: Duration = Field(600.0, gt=0, description="How often.")
     chatter: Size = Field(
         0, le=1_000_000, description="Bytes sent every ten seconds to each peer that dialled us: we look fast by them."
@@ -99,12 +101,13 @@ class Eclipser:
         self.peers: dict[_Peer, None] = {}
         self.headers = _Headers(self.chain.genesis_hash, self.chain.genesis_header)
         self.blocks: OrderedDict[bytes, bytes] = OrderedDict()
+        self._told: list[NetworkAddress] = []
         self._victims: dict[str, int] = {}
         """How many connections there are to each victim, or dials."""
+        self._not_before: dict[str, float] = {}
         self._ports: list[IListeningPort] = []
         self._loop = LoopingCall(self._round)
         self._loop.clock = context.reactor
-        self._turns = 0
         self._refused = context.metrics.counter("eclipser_refused_total", "Connections beyond `sessions`.")
 
     # --- start and stop ---
@@ -116,13 +119,16 @@ class Eclipser:
     async def _start(self) -> None:
         self.everyone = await self._addresses(self.config.attackers)
         self._victims = dict.fromkeys(await self._addresses(self.config.victims), 0)
+        self._not_before = dict.fromkeys(self._victims, 0.0)
+        port = self.chain.default_port
+        entries = [network_address(PeerAddress(host, port), SERVICES, 0) for host in self.everyone]
+        self._told = [entry for entry in entries if entry is not None]
         listen = _Listen(self)
         for address in self.everyone:
             try:
-                port = self.context.reactor.listenTCP(self.chain.default_port, listen, interface=address)
+                self._ports.append(self.context.reactor.listenTCP(port, listen, interface=address))
             except CannotListenError:
                 continue
-            self._ports.append(port)
             self.own.append(address)
         if not self.own:
             raise PluginError(f"eclipser: can't listen on any of the {len(self.everyone)} addresses of `attackers`")
@@ -155,18 +161,18 @@ class Eclipser:
         self.peers[peer] = None
         return True
 
-    def ended(self, victim: str) -> None:
+    def ended(self, victim: str, reached: bool) -> None:
         """A connection to a victim, or a dial, has ended."""
+        wait = self.config.patience if reached else self.config.retry
         self._victims[victim] -= 1
+        self._not_before[victim] = self.context.reactor.seconds() + wait
 
     def _round(self) -> None:
         now = self.context.reactor.seconds()
         for peer in list(self.peers):
             peer.tick(now)
-        budget = self.config.dials
-        for victim in self._turned(list(self._victims)):
-            while budget and self._victims[victim] < self.config.inbound:
-                budget -= 1
+        for victim, held in self._victims.items():
+            for _ in range(self.config.inbound - held if now >= self._not_before[victim] else 0):
                 self._victims[victim] += 1
                 # From any of our addresses: a netgroup has only so many slots.
                 self.context.reactor.connectTCP(
@@ -174,18 +180,11 @@ class Eclipser:
                     (self.context.rng.choice(self.own), 0),
                 )  # fmt: skip
 
-    def _turned(self, victims: list[str]) -> list[str]:
-        """Each time another one is the first."""
-        self._turns += 1
-        at = self._turns % len(victims) if victims else 0
-        return victims[at:] + victims[:at]
-
     def some_addresses(self) -> bytes:
         """An addr message of attackers, seen just now."""
         rng, now = self.context.rng, int(self.context.unix_time())
-        chosen = rng.sample(self.everyone, min(self.config.told, len(self.everyone)))
-        entries = [network_address(PeerAddress(host, self.chain.default_port), SERVICES, now) for host in chosen]
-        return encode_addr([entry for entry in entries if entry is not None])
+        chosen = rng.sample(self._told, min(self.config.told, len(self._told)))
+        return encode_addr([entry._replace(time=now) for entry in chosen])
 
     # --- the chain, as far as a peer has to know it ---
 
@@ -266,7 +265,7 @@ class _Peer(Protocol):
         self._open = False
         self._by.peers.pop(self, None)
         if self._victim:
-            self._by.ended(self._victim)
+            self._by.ended(self._victim, reached=True)
 
     def dataReceived(self, data: bytes) -> None:
         """See IProtocol. Other ends are honest nodes: a message is no longer than theirs are."""
@@ -395,7 +394,7 @@ class _Dial(ClientFactory):
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         """It is down, or refuses us: the next round tries again."""
-        self._by.ended(self._victim)
+        self._by.ended(self._victim, reached=False)
 
 
 @implementer(IResolutionReceiver)

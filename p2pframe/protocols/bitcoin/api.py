@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from p2pframe.model import Validation
-from p2pframe.protocols.bitcoin.addresses import encode_addr, network_address
+from p2pframe.protocols.bitcoin.addresses import NetworkAddress, encode_addr, network_address
 from p2pframe.protocols.bitcoin.block import Block, assemble_block, build_coinbase, join_block, merkle_root, parse_block
 from p2pframe.protocols.bitcoin.block_store import TOPIC as BLOCK
 from p2pframe.protocols.bitcoin.chains import CHAINS, Chain
@@ -103,6 +103,7 @@ __all__ = [
     "Header",
     "IBitcoin",
     "Locator",
+    "NetworkAddress",
     "Template",
     "Tip",
     "Transaction",
