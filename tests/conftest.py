@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
-from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogBeginner, globalLogPublisher
+from twisted.logger import LogEvent, globalLogBeginner
 from twisted.python.failure import Failure
+
+from p2pframe.testing.logged import LoggedFailures
 
 settings.register_profile(
     "ci",
@@ -37,72 +39,23 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-class LoggedErrors:
-    """The failures and critical events that one test logs; those that it takes out are expected, the rest fail it."""
-
-    def __init__(self) -> None:
-        self.events: list[LogEvent] = []
-
-    def observe(self, event: LogEvent) -> None:
-        level = event.get("log_level")
-        if event.get("log_format") == "Unhandled error in Deferred:" and event.get("log_failure") is None:
-            # Twisted's own headline: the failure itself follows in an event of its own.
-            return
-        if event.get("log_failure") is not None or event.get("isError") or (
-            level is not None and level >= LogLevel.critical
-        ):
-            self.events.append(event)
-
-    def flush(self, *types: type[BaseException]) -> list[Failure | LogEvent]:
-        """Take out what was logged so far: failures of these types, or everything where no type is named.
-
-        Returns what it took: the failure, or the event where a critical one carried none.
-        """
-        # A Deferred says that its error went unhandled only when it is collected.
-        gc.collect()
-        taken: list[Failure | LogEvent] = []
-        kept: list[LogEvent] = []
-        for event in self.events:
-            failure = event.get("log_failure")
-            if not types:
-                taken.append(failure if failure is not None else event)
-            elif failure is not None and failure.check(*types):
-                taken.append(failure)
-            else:
-                kept.append(event)
-        self.events = kept
-        return taken
-
-    def report(self) -> str:
-        lines = [f"{len(self.events)} failure(s) were logged (flush_logged_errors takes those that are expected):"]
-        for event in self.events:
-            lines.append(f"[{event.get('log_namespace', '?')}] {formatEvent(event)}")
-            failure = event.get("log_failure")
-            if failure is not None:
-                lines.append(failure.getTraceback())
-        return "\n".join(lines)
-
-
 @pytest.fixture(autouse=True)
-def _logged_errors() -> Iterator[LoggedErrors]:
+def _logged_errors() -> Iterator[LoggedFailures]:
     """Fails the test in which a failure is logged or a Deferred's error goes unhandled."""
-    logged = LoggedErrors()
-    globalLogPublisher.addObserver(logged.observe)
-    try:
+    with LoggedFailures() as logged:
         yield logged
-        gc.collect()
-    finally:
-        globalLogPublisher.removeObserver(logged.observe)
-    if logged.events:
-        report = logged.report()
-        # The tracebacks hold the test's own objects: let them go before the next one counts anything.
-        logged.events.clear()
+        report = ""
+        try:
+            logged.check()
+        except AssertionError as error:
+            report = str(error)
+    if report:
         pytest.fail(report, pytrace=False)
 
 
 @pytest.fixture
 def flush_logged_errors(
-    _logged_errors: LoggedErrors,
+    _logged_errors: LoggedFailures,
 ) -> Callable[..., list[Failure | LogEvent]]:
     """`flush_logged_errors(*types)` takes out, and gives, the failures logged so far that the test expects."""
     return _logged_errors.flush

@@ -18,6 +18,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from p2pframe.config.settings import NodeSpec
+from p2pframe.core.context import DataFolders
+from p2pframe.core.data_dir import DataDir
 from p2pframe.core.node import Node
 from p2pframe.errors import P2PFrameError
 from p2pframe.interfaces import Entropy, IHostReactor
@@ -104,6 +106,8 @@ class Host:
         self.honest = honest
         self.read_rate = 0.0
         """Bytes a second that it reads of each new connection; 0: as they come."""
+        self.real_folders = False
+        """Whether its nodes keep their data as the config says, in real folders, in the place of the simulated disk."""
         self.disk = SimulatedDisk(name, simulation.disks, lambda: simulation.stream("disk", name))
         self.incarnation: Incarnation | None = None
         self.ready = False
@@ -145,8 +149,10 @@ class Host:
             self.spec = spec
         assert self.spec is not None
         incarnation = self.boot()
-        storage = on_disk(self.spec.storage, self.disk, incarnation)
-        node = self.node = Node(replace(self.spec, storage=storage), incarnation.reactor, incarnation)
+        spec = self.spec
+        if not self.real_folders:
+            spec = replace(spec, storage=on_disk(spec.storage, self.disk, incarnation))
+        node = self.node = Node(spec, incarnation.reactor, incarnation)
         try:
             node.prepare()
         except P2PFrameError as error:
@@ -280,8 +286,10 @@ class Incarnation:
         """See `World.entropy`: likewise."""
         return SimulatedEntropy(self.host.simulation.seed, self.host.name, self.host.boots, label)
 
-    def data_dir(self, path: Path) -> SimulatedDataDir:
+    def data_dir(self, path: Path) -> DataFolders:
         """See `World.data_dir`: the host has one, wherever the config wants it."""
+        if self.host.real_folders:
+            return DataDir(path)
         return SimulatedDataDir(path, self.host.disk, self)
 
     def work(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:

@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from random import Random
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 
@@ -26,6 +27,8 @@ from p2pframe.sim.links import Links
 from p2pframe.sim.nat import Nat
 from p2pframe.sim.network import Network
 from p2pframe.sim.trace import Trace
+
+T = TypeVar("T")
 
 EPOCH = 1_767_225_600.0
 """The date on which every simulation begins: 2026-01-01, unix seconds."""
@@ -109,9 +112,9 @@ class Simulation:
         if not self.clock.run(self.clock.now + limit, condition) and not condition():
             raise AssertionError(f"nothing came of it in {limit} virtual seconds")
 
-    def wait(self, deferred: Deferred[object], limit: float = 60.0) -> object:
+    def wait(self, deferred: Deferred[T], limit: float = 60.0) -> T:
         """Let time pass until a Deferred fires. Returns its result or raises its failure."""
-        results: list[object] = []
+        results: list[T] = []
         failures: list[BaseException] = []
         deferred.addCallbacks(results.append, lambda failure: failures.append(failure.value))
         self.run_until(lambda: results or failures, limit)

@@ -251,11 +251,11 @@ class Wire:
     # --- sending ---
 
     def _send(self, data: bytes) -> None:
-        unread = self.other._unread_bytes
+        other = self.other
         if (
             self._unsent is not None
-            or (unread and unread + self._flight >= WINDOW)
             or self._stuck_bytes >= WINDOW
+            or (self._flight + other._unread_bytes >= WINDOW and (other._unread_bytes or not other._reading))
         ):
             self._keep(data)
             return

@@ -1,4 +1,4 @@
-"""Whole Bitcoin nodes in memory, on regtest, and a way to mine for them."""
+"""Whole Bitcoin nodes on simulated hosts, on regtest, and a way to mine for them."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def test_wtxidrelay_decides_by_which_id_transactions_are_announced(server):
         peer.got.clear()
     tx = spend(1)
     server.bitcoins.wait(server.protocol.submit_transaction(tx.raw))
-    server.net.run(90.0, 0.05)
+    server.net.run(90.0)
     assert decode_inventory(new.heard("inv")[0]) == {MSG_WTX: [tx.wtxid]}
     assert decode_inventory(old.heard("inv")[0]) == {MSG_TX: [tx.txid]}
 
@@ -216,7 +216,7 @@ def test_a_peer_that_relays_none_is_told_of_none_and_what_it_sends_is_dropped(se
     server.bitcoins.wait(server.protocol.submit_transaction(mine_tx.raw))
     peer.say("tx", theirs.raw)
     peer.say("inv", encode_entries([(MSG_TX, theirs.txid)]))
-    server.net.run(60.0, 0.05)
+    server.net.run(60.0)
     assert "inv" not in peer.kinds()
     assert "getdata" not in peer.kinds()
     assert len(server.protocol.pool) == 1
@@ -229,7 +229,7 @@ def test_while_we_sync_transactions_are_neither_asked_for_nor_taken(server, monk
     monkeypatch.setattr(type(server.protocol), "syncing", True)
     tx = spend(5)
     peer.say("inv", encode_entries([(MSG_TX, tx.txid)])).say("tx", tx.raw)
-    server.net.run(10.0, 0.05)
+    server.net.run(10.0)
     assert "getdata" not in peer.kinds()
     assert not len(server.protocol.pool)
     assert not peer.lost
@@ -404,11 +404,11 @@ def test_a_dialled_peer_that_stays_behind_gives_its_slot_to_another(bitcoins, sl
     if shows == "less":
         peer.say("headers", encode_headers([index.header(first)])).wait()
     peer.got.clear()
-    server.net.run(65.0, 0.05)
+    server.net.run(65.0)
     assert ("getheaders" in peer.kinds()) is (slot is not Slot.MANUAL)
     if shows == "our tip when asked":
         peer.say("headers", encode_headers([index.header(first), index.header(tip)])).wait()
-    server.net.run(125.0, 0.05)
+    server.net.run(125.0)
     assert peer.lost is (slot is not Slot.MANUAL and shows != "our tip when asked")
 
 
@@ -439,7 +439,7 @@ def test_a_flood_of_addresses_is_dropped_undecoded(server, monkeypatch):
     peer.wait()
     assert len(decoded) == 10
     assert server.count("messages_dropped", "addr-rate") == 20
-    server.net.run(10.0, step=0.1)
+    server.net.run(10.0)
     peer.say("addr", b"\x00").wait()
     assert len(decoded) == 11
     assert server.session().state == "open"
@@ -458,7 +458,7 @@ def test_our_own_address_is_told_about_once_a_day(bitcoins):
     peer = server.peer()
     peer.say("headers", encode_headers([])).wait(2.0)
     assert peer.kinds().count("addr") == 1
-    server.net.run(125.0, 0.05)
+    server.net.run(125.0)
     assert peer.kinds().count("addr") == 2
 
 

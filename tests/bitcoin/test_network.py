@@ -54,7 +54,7 @@ def test_a_transaction_passes_both_ways_and_leaves_the_pools_when_mined(bitcoins
     first, second = transaction(1), transaction(2)
     assert bitcoins.wait(protocol(alice).submit_transaction(first.raw)).outcome is Outcome.ACCEPT
     assert bitcoins.wait(protocol(carol).submit_transaction(second.raw)).outcome is Outcome.ACCEPT
-    bitcoins.net.run_until(lambda: len(protocol(alice).pool) == len(protocol(carol).pool) == 2, limit=60.0, step=0.05)
+    bitcoins.net.run_until(lambda: len(protocol(alice).pool) == len(protocol(carol).pool) == 2, limit=60.0)
     bitcoins.mine(bob, transactions=[first])
     bitcoins.net.run_until(lambda: len(protocol(alice).pool) == len(protocol(carol).pool) == 1)
 
@@ -105,7 +105,7 @@ def test_a_forged_body_is_its_senders_offence_and_the_true_block_still_passes(bi
     closed = [e for e in bob.view.events() if e.kind == "peer.judged"]
     assert closed[-1].fields["reason"] == "bad-block"
     assert bitcoins.wait(protocol(alice).submit_block(raw)).outcome is Outcome.ACCEPT
-    bitcoins.net.run_until(lambda: height(bob) == 1, limit=150.0, step=0.05)
+    bitcoins.net.run_until(lambda: height(bob) == 1, limit=150.0)
 
 
 def test_what_was_synced_is_there_after_a_restart_without_any_peer(bitcoins):
@@ -138,7 +138,6 @@ def test_nodes_learn_of_each_other_by_gossip_and_dial_into_outbound_slots(bitcoi
     bitcoins.net.run_until(
         lambda: all(any(s.slot is Slot.OUTBOUND for s in open_sessions(node)) for node in nodes[1:]),
         limit=600.0,
-        step=0.1,
     )
 
 

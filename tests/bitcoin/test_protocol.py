@@ -190,7 +190,7 @@ def test_who_relays_no_transactions_says_so_and_who_serves_none_neither():
 def test_a_chain_without_a_new_block_for_long_is_stale_and_a_block_ends_that(bitcoins):
     server = Server(bitcoins, options=", stale_tip: 60s")
     assert not server.protocol.stale()
-    server.net.run(61.0, 0.05)
+    server.net.run(61.0)
     assert server.protocol.stale()
     server.mine()
     assert not server.protocol.stale()

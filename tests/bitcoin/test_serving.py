@@ -100,7 +100,7 @@ def test_a_transaction_is_served_by_either_id_once_it_was_announced(server):
     assert server.bitcoins.wait(server.protocol.submit_transaction(tx.raw)).outcome is Outcome.ACCEPT
     ask(peer, (MSG_WITNESS_TX, tx.txid)).wait(0.1)
     assert peer.kinds()[-1] == "notfound"
-    server.net.run(60.0, 0.05)
+    server.net.run(60.0)
     ask(peer, (MSG_WITNESS_TX, tx.txid), (MSG_TX, tx.txid), (MSG_WTX, tx.wtxid)).wait(0.5)
     whole, stripped, by_wtxid = peer.heard("tx")
     assert whole == by_wtxid == tx.raw

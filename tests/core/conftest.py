@@ -1,4 +1,4 @@
-"""Whole nodes of the `lines` protocol, in memory: what the tests of core are made of."""
+"""Whole nodes of the `lines` protocol, on simulated hosts: what the tests of core are made of."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from twisted.internet.defer import Deferred
 
 from p2pframe.config import load
 from p2pframe.core.node import Node
-from p2pframe.testing.net import MemoryHost, MemoryNet
+from p2pframe.sim.connecting import StreamPort
+from p2pframe.sim.links import LinkConfig, LinksConfig
+from p2pframe.testing.simulation import NodeSimulation
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 
@@ -31,13 +33,26 @@ networks:
 
 
 class Cluster:
-    """Nodes that live on one in-memory network; every one is stopped at the end of the test."""
+    """Nodes on simulated hosts with real folders, a hundredth of a second apart; all are stopped in the end.
+
+    One host may have several nodes, and peers that a test speaks for.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.net = MemoryNet()
+        near = LinksConfig(default=LinkConfig(latency=0.01))
+        self.net = NodeSimulation(folder, links=near, real_folders=True)
+        self.net.epoch = 1_700_000_000.0
         self.folder = folder
         self.nodes: list[Node] = []
-        self.hosts: dict[int, MemoryHost] = {}
+
+    @property
+    def listening(self) -> dict[tuple[str, int], StreamPort]:
+        """The listening ports of all hosts, by the host's address and the port's number."""
+        return {
+            (host.addresses[0], port): opened
+            for host in self.net.hosts.values()
+            for (_, port), opened in host.incarnation.ports.items()
+        }
 
     def config(self, address: str, peers: tuple[str, ...] = (), extra: str = "") -> Path:
         """Write the config of a node and return its path."""
@@ -60,7 +75,7 @@ class Cluster:
 
     def start_file(self, address: str, path: Path) -> Node:
         """Start a node of a config file."""
-        host = self.net.host(address)
+        host = self.net.at(address)
         node = Node(load(path), host.reactor, host)
         node.prepare()
         self.nodes.append(node)
@@ -69,13 +84,7 @@ class Cluster:
 
     def wait(self, deferred: Deferred) -> object:
         """Let time pass until a Deferred fires; its result, or its failure raised."""
-        results: list = []
-        failures: list = []
-        deferred.addCallbacks(results.append, failures.append)
-        self.net.run_until(lambda: results or failures)
-        if failures:
-            failures[0].raiseException()
-        return results[0]
+        return self.net.wait(deferred)
 
     def stop(self) -> None:
         """Stop every node."""

@@ -10,24 +10,23 @@ from twisted.internet.protocol import Factory, Protocol
 
 from p2pframe.errors import SessionClosed
 from p2pframe.model import FoundAddress, PeerAddress, Slot, netgroup
-from p2pframe.testing.net import MemoryConnector
+from p2pframe.sim.reactor import HostReactor
 
 ALICE, BOB = "192.0.2.1", "198.51.100.1"
 
 
 @pytest.fixture
-def hole(monkeypatch):
-    """Addresses from which nothing ever comes back are those that nobody listens on; gives the list of dials there."""
+def hole(cluster, monkeypatch):
+    """The dials to addresses that no host has, from which nothing ever comes back: (time, address) of each."""
     dialled = []
-    arrive = MemoryConnector.arrive
+    dial = HostReactor.connectTCP
 
-    def vanish(self):
-        if self._target in self._net.listening:
-            arrive(self)
-        else:
-            dialled.append((self._net.clock.seconds(), self._target[0]))
+    def noted(self, host, *args, **kwargs):
+        if cluster.net.network.find(host) is None:
+            dialled.append((self.seconds(), host))
+        return dial(self, host, *args, **kwargs)
 
-    monkeypatch.setattr(MemoryConnector, "arrive", vanish)
+    monkeypatch.setattr(HostReactor, "connectTCP", noted)
     return dialled
 
 
@@ -67,7 +66,7 @@ def test_retry_and_draws_are_what_the_config_says(cluster, hole):
     extra = "    limits: {retry_interval: 20s, draws: 1, connect_timeout: 1s}"
     network = cluster.start(ALICE, extra=extra).networks["chat"]
     fill(network, ["66.66.1.1"])
-    cluster.net.run(70.0, step=0.05)
+    cluster.net.run(70.0)
     times = [at for at, _ in hole]
     assert len(times) >= 2 and all(later - before >= 19.9 for before, later in pairwise(times))
     drawn = []
@@ -83,23 +82,23 @@ def test_retry_and_draws_are_what_the_config_says(cluster, hole):
 def test_a_book_in_which_nothing_was_found_is_left_alone_for_a_while(cluster, hole):
     network = cluster.start(ALICE).networks["chat"]
     fill(network, [f"66.{n}.1.1" for n in range(10)])
-    cluster.net.run(30.0, step=0.05)
+    cluster.net.run(30.0)
     assert len(hole) == 10  # all of them within a few seconds, and none again so soon
     drawn = []
     draw = network.book.draw
     network.book.draw = lambda *a, **k: drawn.append(1) or draw(*a, **k)
-    cluster.net.run(60.0, step=0.05)
+    cluster.net.run(60.0)
     looks = len(drawn) / network.limits.draws
     assert 5 < looks < 60.0 / network.limits.dial_interval / 2
     fill(network, ["77.1.1.1"])
-    cluster.net.run(2.0, step=0.05)
+    cluster.net.run(2.0)
     assert len(hole) == 11
 
 
 def test_a_manual_peer_that_is_not_there_is_tried_ever_less_often_up_to_the_bound(cluster, hole):
     extra = "    limits: {connect_timeout: 1s, manual_retry: 10s}"
     cluster.start(ALICE, (BOB,), extra=extra)
-    cluster.net.run(100.0, step=0.05)
+    cluster.net.run(100.0)
     gaps = [later - before for (before, _), (later, _) in pairwise(hole)]
     assert gaps[0] < 3.0 and all(8.0 < gap < 13.0 for gap in gaps[5:])
 
@@ -122,7 +121,7 @@ def test_a_peer_that_accepts_and_says_nothing_holds_its_dial_until_the_handshake
     mute = Factory()
     mute.protocol = Protocol
     mute.noisy = False
-    cluster.net.host("66.66.1.1").reactor.listenTCP(7777, mute)
+    cluster.net.at("66.66.1.1").reactor.listenTCP(7777, mute)
     network = cluster.start(ALICE, extra="    limits: {handshake_timeout: 10s}").networks["chat"]
     fill(network, ["66.66.1.1"])
     cluster.net.run(5.0)
@@ -215,7 +214,7 @@ def test_a_discovery_that_never_answers_is_given_up_and_tried_later(cluster):
     network = cluster.start(ALICE, extra="    limits: {discovery_timeout: 5s}").networks["chat"]
     looks = []
     with_source(network, lambda maximum: looks.append(Deferred()) or looks[-1])
-    cluster.net.run(120.0, step=0.05)
+    cluster.net.run(120.0)
     assert 3 <= len(looks) <= 8
     assert network.finder._errors.values["test",] == len([look for look in looks if look.called])
 

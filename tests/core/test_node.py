@@ -98,7 +98,7 @@ def test_a_ban_by_hand_ends_the_session_and_keeps_the_peer_out_until_lifted(clus
     cluster.net.run_until(lambda: opened(bob) and opened(alice))
     cluster.wait(alice.control.ban(BOB, 3600.0, "too loud"))
     cluster.net.run_until(lambda: not alice.networks["chat"].sessions)
-    cluster.net.run(130.0, step=0.05)
+    cluster.net.run(130.0)
     assert not opened(alice)
     cluster.wait(alice.control.unban(BOB))
     cluster.net.run_until(lambda: opened(alice), limit=130.0)
@@ -114,7 +114,7 @@ def test_a_connection_to_ourselves_is_found_and_ended(cluster):
 
 def test_a_peer_that_says_nothing_is_dropped_at_the_handshake_deadline(cluster):
     alice = cluster.start(ALICE, extra="    limits: {handshake_timeout: 10s}")
-    mute = cluster.net.host(BOB)
+    mute = cluster.net.at(BOB)
     from twisted.internet.protocol import Factory, Protocol
 
     class Mute(Protocol):
@@ -128,6 +128,9 @@ def test_a_peer_that_says_nothing_is_dropped_at_the_handshake_deadline(cluster):
 
         def clientConnectionFailed(self, connector, reason):
             raise AssertionError(reason)
+
+        def clientConnectionLost(self, connector, reason):
+            pass
 
     mute.reactor.connectTCP(ALICE, 7777, Dial())
     cluster.net.run_until(lambda: alice.networks["chat"].sessions)
@@ -189,7 +192,7 @@ def test_new_limits_hold_for_the_sessions_that_are_there(cluster):
     assert told() == 8
     path = cluster.config(ALICE, extra="    limits: {addresses_per_second: 1, addresses_burst: 3, tick: 1s}")
     cluster.wait(alice.control.reconfigure(path))
-    cluster.net.run(100.0, step=1.0)
+    cluster.net.run(100.0)
     assert told() == 3
     counted = {labels[1]: n for labels, n in alice.metrics.snapshot()["p2pframe_told_addresses_total"].items()}
     # Two of one source may fall into one place of the book.
@@ -247,7 +250,7 @@ def test_a_named_peer_that_is_not_reached_is_told_of_once_for_each_reason(cluste
     network = bob.networks["chat"]
     said = []
     network.log = Logger(observer=lambda event: event["log_level"].name == "warn" and said.append(formatEvent(event)))
-    cluster.net.run(30.0, step=0.1)
+    cluster.net.run(30.0)
     assert len(said) == 1
     assert said[0].startswith(f"could not reach {ALICE}:7777: not-reached: ")
     cluster.start(ALICE)
@@ -258,10 +261,10 @@ def test_a_named_peer_that_is_not_reached_is_told_of_once_for_each_reason(cluste
 
 def test_a_named_peer_that_is_named_no_more_is_not_dialled_again(cluster):
     bob = cluster.start(BOB, (ALICE, CAROL))
-    cluster.net.run(10.0, step=0.1)
+    cluster.net.run(10.0)
     assert len(bob.networks["chat"].dialer.manual) == 2
     cluster.wait(bob.control.reconfigure(cluster.config(BOB, (CAROL,))))
-    cluster.net.run(130.0, step=0.5)
+    cluster.net.run(130.0)
     assert [peer.address.host for peer in bob.networks["chat"].dialer.manual.values()] == [CAROL]
 
 
@@ -278,7 +281,7 @@ def test_no_more_named_peers_are_held_than_the_topology_has_slots_for(cluster):
     bob = cluster.start(BOB, (ALICE, CAROL), extra="    topology: {plugin: random, manual: 1}")
     said = []
     bob.networks["chat"].log = Logger(observer=lambda event: said.append(formatEvent(event)))
-    cluster.net.run(10.0, step=0.1)
+    cluster.net.run(10.0)
     assert len(opened(bob)) == 1
     assert [line for line in said if "named" in line] == [
         "2 peers are named, and 1 manual slots are there: the rest are spare"

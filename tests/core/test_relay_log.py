@@ -50,7 +50,7 @@ def test_a_node_says_it(cluster, lines):
     bob.networks["chat"].items.relay_log._log = Logger(observer=lambda event: lines.append(formatEvent(event)))
     topic = next(iter(bob.networks["chat"].protocol.topics))
     cluster.wait(bob.networks["chat"].items.publish(Item(topic, b"\1" * 32, b"hello", 5)))
-    cluster.net.run(70.0, step=0.5)
+    cluster.net.run(70.0)
     assert len(lines) == 1
     assert f"1 {topic} new, told to peers 1 times" in lines[0]
     assert alice.networks["chat"].sessions

@@ -109,7 +109,7 @@ def test_what_a_conversation_raises_ends_its_own_session_and_is_counted(
 
 @pytest.mark.parametrize("verb", ["announce", "deliver", "push"])
 def test_a_conversation_that_fails_at_a_verb_does_not_keep_others_from_hearing(
-    network, flush_logged_errors, monkeypatch, verb
+    cluster, network, flush_logged_errors, monkeypatch, verb
 ):
     from p2pframe.model import Topic
 
@@ -134,7 +134,7 @@ def test_a_conversation_that_fails_at_a_verb_does_not_keep_others_from_hearing(
         item = next(iter(network.protocol.store.held.values()))
         for session in sessions:
             session.link(Topic("line")).announce([item])
-    network.clock._net.clock.advance(10.0)
+    cluster.net.run(10.0)
     assert bad.close_reason in ("plugin-failed", "") and (bad.wire.aborted or verb == "push")
     assert all(b"news" in s.wire.value() or b"HAVE" in s.wire.value() for s in (sessions[0], sessions[2]))
     flush_logged_errors(RuntimeError)
@@ -427,17 +427,17 @@ def test_a_timer_of_the_network_that_fails_goes_on_and_ends_with_the_network(
     assert len(flush_logged_errors(RuntimeError)) == before
 
 
-def test_nothing_of_a_session_is_left_when_it_has_ended(network):
+def test_nothing_of_a_session_is_left_when_it_has_ended(cluster, network):
     """Ten thousand sessions come and go: no table and no timer keeps any of them."""
-    clock = network.clock._net.clock
+    clock = cluster.net.clock
     timers = len(clock.getDelayedCalls())
     for number in range(2000):
         session = connect(network, host=f"203.{number % 256}.{number // 256}.9")
         session.dataReceived(b"HAVE 0123456789abcdef\nPING x\nNONSENSE\n")
         session.fact(Fact("odd", proven=True))
         end(session)
-        clock.advance(0.5)
-    clock.advance(60.0)
+        cluster.net.run(0.5)
+    cluster.net.run(60.0)
     assert not network.sessions and not network._connected and not network.addresses._budgets
     assert not network.standing._scores and network.queued == 0 and network.gate.handshakes == 0
     assert not network.scheduler._topics["line"].peers
@@ -541,6 +541,6 @@ def test_a_closing_session_whose_peer_does_not_read_is_aborted_and_its_bytes_are
     session = connect(network)
     session.write(b"x" * 500_000)
     session.close("enough")
-    cluster.net.run(network.limits.close_timeout + 2 * network.limits.tick, step=0.1)
+    cluster.net.run(network.limits.close_timeout + 2 * network.limits.tick)
     assert session.wire.aborted and network.queued == 0
     end(session)

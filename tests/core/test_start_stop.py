@@ -67,7 +67,7 @@ def module_of(node):
 
 
 def up(cluster, path):
-    host = cluster.net.host(ALICE)
+    host = cluster.net.at(ALICE)
     node = Node(load(path), host.reactor, host)
     node.prepare()
     return node
@@ -90,7 +90,7 @@ def test_a_stop_in_the_middle_of_the_start_waits_for_the_step_and_leaves_nothing
     assert failures[0].check(StartError)
     assert app in module_of(node).STOPPED
     assert cluster.net.clock.getDelayedCalls() == []
-    assert not cluster.net.listening
+    assert not cluster.listening
 
 
 def test_a_start_that_hangs_holds_the_stop_up_no_longer_than_the_limit(cluster, slow):
@@ -116,11 +116,11 @@ def test_a_network_that_does_not_come_back_leaves_nothing_and_the_applications_r
     node = up(cluster, slow)
     cluster.nodes.append(node)
     cluster.wait(node.start())
-    squatter = cluster.net.host(ALICE).reactor.listenTCP(7778, _Factory(), interface="0.0.0.0")
+    squatter = cluster.net.at(ALICE).reactor.listenTCP(7778, _Factory(), interface="0.0.0.0")
     slow.write_text(slow.read_text().replace("7777", "7778"))
     with pytest.raises(StartError, match="7778"):
         cluster.wait(node.control.reconfigure(slow))
-    assert not node.networks and (ALICE, 7777) not in cluster.net.listening
+    assert not node.networks and (ALICE, 7777) not in cluster.listening
     assert node.builder.places_of("chat") == []
     module = module_of(node)
     assert len(module.STARTED) == len(module.STOPPED) + 1
@@ -129,13 +129,13 @@ def test_a_network_that_does_not_come_back_leaves_nothing_and_the_applications_r
     cluster.wait(squatter.stopListening())
     # Nothing differs but that it is down: the same file, read again, brings it up.
     assert cluster.wait(node.control.reconfigure(slow)) == ["networks.chat was started"]
-    assert node.networks["chat"].running and (ALICE, 7778) in cluster.net.listening
+    assert node.networks["chat"].running and (ALICE, 7778) in cluster.listening
 
 
 def test_a_network_that_is_down_comes_up_with_what_would_have_been_live_changes(cluster):
     node = cluster.start(ALICE)
     path = cluster.config(ALICE)
-    squatter = cluster.net.host(ALICE).reactor.listenTCP(7778, _Factory(), interface="0.0.0.0")
+    squatter = cluster.net.at(ALICE).reactor.listenTCP(7778, _Factory(), interface="0.0.0.0")
     path.write_text(path.read_text().replace("7777", "7778"))
     with pytest.raises(StartError, match="the rest runs on"):
         cluster.wait(node.control.reconfigure(path))
@@ -150,7 +150,7 @@ def test_one_network_that_does_not_come_back_keeps_no_other_from_its_restart(clu
     node = cluster.start(ALICE, extra=SECOND)
     path = cluster.config(ALICE, extra=SECOND)
     before = node.networks["more"]
-    squatter = cluster.net.host(ALICE).reactor.listenTCP(7999, _Factory(), interface="0.0.0.0")
+    squatter = cluster.net.at(ALICE).reactor.listenTCP(7999, _Factory(), interface="0.0.0.0")
     path.write_text(path.read_text().replace("7777", "7999").replace("first_word: more", "first_word: less"))
     with pytest.raises(StartError, match=r"networks\.chat is down: chat: can't listen on 0\.0\.0\.0:7999"):
         cluster.wait(node.control.reconfigure(path))
@@ -223,7 +223,7 @@ def test_a_discovery_that_never_withdraws_does_not_keep_the_network_open(cluster
     network.finder._sources[0].plugin.withdraw = lambda: hanging
     stopping = node.stop()
     cluster.net.run(network.limits.close_timeout + 1)
-    assert stopping.called and not network.sessions and not cluster.net.listening
+    assert stopping.called and not network.sessions and not cluster.listening
 
 
 def _Factory():

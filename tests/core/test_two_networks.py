@@ -222,10 +222,10 @@ def test_a_network_is_added_and_taken_away_while_the_others_go_on(cluster, two):
     cluster.wait(alice.control.reconfigure(write(cluster, "alice", more=third)))
     assert list(alice.networks) == ["chat", "news", "third"]
     assert opened(alice, "chat") and opened(alice, "news")
-    assert (ALICE, 7003) in cluster.net.listening
+    assert (ALICE, 7003) in cluster.listening
     cluster.wait(alice.control.reconfigure(write(cluster, "alice")))
     assert list(alice.networks) == ["chat", "news"]
-    assert (ALICE, 7003) not in cluster.net.listening
+    assert (ALICE, 7003) not in cluster.listening
 
 
 def test_an_application_reaches_each_by_its_name(cluster, tmp_path):
@@ -290,11 +290,11 @@ def test_when_one_can_not_listen_none_does_and_the_error_names_it(cluster):
     cluster.start_file(ALICE, write(cluster, "alice"))
     path = write(cluster, "bob")
     path.write_text(path.read_text().replace("0.0.0.0:7001", "0.0.0.0:7009"))
-    host = cluster.net.host(ALICE)
+    host = cluster.net.at(ALICE)
     node = Node(load(path), host.reactor, host)
     with pytest.raises(StartError, match=r"^news: can't listen on 0\.0\.0\.0:7002"):
         node.prepare()
-    assert (ALICE, 7009) not in cluster.net.listening
+    assert (ALICE, 7009) not in cluster.listening
 
 
 def test_bitcoin_and_lines_run_side_by_side(cluster):

@@ -79,6 +79,13 @@ def test_the_python_of_each_page_runs_from_top_to_bottom(page: Path, checkout: P
             exec(compile("\n" * line + text, str(page), "exec"), space)
 
 
+@pytest.mark.parametrize("text", [case for case in of("python") if "\ndef test_" in case.values[0]])
+def test_the_tests_of_each_page_pass(text: str, pytester: pytest.Pytester, checkout: Path) -> None:
+    (checkout / "test_page.py").write_text(text)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", str(checkout / "test_page.py"))
+    result.assert_outcomes(passed=text.count("\ndef test_"))
+
+
 def docstring_examples() -> list[object]:
     """The YAML that an example's own docstring shows."""
     found = []

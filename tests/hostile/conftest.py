@@ -1,4 +1,4 @@
-"""Whole nodes in memory that are attacked: of the `lines` protocol, and of Bitcoin."""
+"""Whole nodes on simulated hosts that are attacked: of the `lines` protocol, and of Bitcoin."""
 
 from __future__ import annotations
 

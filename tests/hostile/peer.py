@@ -1,4 +1,4 @@
-"""A Bitcoin peer that says what a test tells it to, right or wrong, over the network in memory."""
+"""A Bitcoin peer that says what a test tells it to, right or wrong, from a simulated host."""
 
 from __future__ import annotations
 
@@ -117,11 +117,14 @@ class _Dial(Factory):
     def clientConnectionFailed(self, connector, reason):
         self.peer.lost = True
 
+    def clientConnectionLost(self, connector, reason):
+        pass
+
 
 def dial(net, source: str, target: str, port: int = 18444, chain: str = "regtest") -> Peer:
     """A peer at `source` connects to the node at `target`; it has said nothing yet."""
     peer = Peer(net, CHAINS[chain].magic)
-    net.host(source).reactor.connectTCP(target, port, _Dial(peer))
+    net.at(source).reactor.connectTCP(target, port, _Dial(peer))
     net.run(0.05)
     return peer
 
@@ -137,5 +140,5 @@ def listen(net, address: str, port: int = 18444, chain: str = "regtest") -> Sequ
             taken.append(Peer(net, CHAINS[chain].magic))
             return taken[-1]
 
-    net.host(address).reactor.listenTCP(port, Take())
+    net.at(address).reactor.listenTCP(port, Take())
     return taken

@@ -70,7 +70,7 @@ def leave(victim, peer) -> None:
     assert set(victim.network._closed_total.values) <= REASONS, victim.network._closed_total.values
     if not peer.lost:
         peer.transport.abortConnection()
-    victim.net.run(0.3, step=0.05)
+    victim.net.run(0.3)
     assert list(victim.network.sessions.values()) == [victim.session("198.51.100.7")]
     assert victim.network.unread == 0 == victim.network.gate.handshakes
 

@@ -53,8 +53,8 @@ def storm(cluster, connects: int, per_second: float, groups: int, hello: bool):
                 session.dataReceived(b"HELLO p2pframe-lines/1 %d\n" % number)
             session.connectionLost()
         if number % step == step - 1:
-            cluster.net.clock.advance(step / per_second)
-    cluster.net.run(70.0, step=1.0)
+            cluster.net.run(step / per_second)
+    cluster.net.run(70.0)
     return network, taken
 
 

@@ -62,7 +62,7 @@ def test_a_real_chain_of_little_work_is_refused_storing(mainnet, tmp_path):
     assert asked >= 1, "a full message may be the start of more: it asks on"
     assert protocol.index.height == 0 and len(protocol.index) == 1
     assert honest.ping() and node.view.penalties() == [], "little work is no offence"
-    bitcoins.net.run(10.0, step=0.05)
+    bitcoins.net.run(10.0)
     assert blob_size(tmp_path) == 0
 
 
@@ -98,7 +98,7 @@ def test_the_same_headers_again_and_again_from_many_cost_no_memory(mainnet, tmp_
         tracemalloc.stop()
     assert len(protocol.index) == 1
     assert held < 10_000_000, f"{held} bytes"
-    bitcoins.net.run(10.0, step=0.05)
+    bitcoins.net.run(10.0)
     assert blob_size(tmp_path) == 0
 
 

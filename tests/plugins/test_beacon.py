@@ -1,4 +1,4 @@
-"""The beacon: whole nodes over datagrams, in memory and over real sockets, and what strangers may not do."""
+"""The beacon: whole nodes over datagrams, simulated and over real sockets, and what strangers may not do."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import pytest_twisted
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor
-from twisted.internet.address import IPv4Address
-from twisted.internet.defer import succeed
 from twisted.internet.task import deferLater
 from zope.interface.verify import verifyObject
 
@@ -17,8 +15,10 @@ from p2pframe.core.node import Node
 from p2pframe.errors import ConfigError
 from p2pframe.interfaces import IAddressBook, INetworkProtocol
 from p2pframe.model import FoundAddress, PeerAddress
+from p2pframe.sim.datagrams import SimulatedUDPPort
+from p2pframe.sim.links import LinkConfig, LinksConfig
 from p2pframe.testing.context import FakeContext
-from p2pframe.testing.net import MemoryNet
+from p2pframe.testing.simulation import NodeSimulation
 from plugins.beacon import HERE, LENGTH, SEEN, Datagram
 from tests.plugins.conftest import ROOT
 
@@ -43,65 +43,40 @@ def config(folder, name, peers=(), listen="0.0.0.0:7778", interval="1s", limits=
     return load(path)
 
 
-class DatagramNet(MemoryNet):
-    """A MemoryNet whose hosts can also send each other datagrams."""
+class Net(NodeSimulation):
+    """Hosts a hundredth of a second apart; `sent` has what their nodes send."""
 
-    def __init__(self):
-        super().__init__()
-        self.bound = {}
+    def __init__(self, folder, monkeypatch):
+        super().__init__(folder, links=LinksConfig(default=LinkConfig(latency=0.01)))
         self.sent = []
+        write = SimulatedUDPPort.write
 
-    def host(self, address):
-        host = super().host(address)
-        host.memory_reactor.listenUDP = lambda port, protocol, interface="", maxPacketSize=8192: Socket(
-            self, (address, port), protocol
-        )
-        return host
+        def noted(port, data, target=None):
+            self.sent.append((data, target))
+            write(port, data, target)
 
+        monkeypatch.setattr(SimulatedUDPPort, "write", noted)
 
-class Socket:
-    def __init__(self, net, place, protocol):
-        self.net, self.place, self.protocol = net, place, protocol
-        net.bound[place] = self
-        protocol.makeConnection(self)
-
-    def write(self, data, target):
-        self.net.sent.append((self.place, target, data))
-        self.net.clock.callLater(self.net.latency, self.arrive, data, target)
-
-    def arrive(self, data, target):
-        if target in self.net.bound:
-            self.net.bound[target].protocol.datagramReceived(data, self.place)
-
-    def getHost(self):
-        return IPv4Address("UDP", *self.place)
-
-    def stopListening(self):
-        self.net.bound.pop(self.place, None)
-        return succeed(None)
+    def receiver(self, address):
+        """Whoever takes what comes to the port of a node."""
+        ((port,),) = self.at(address).datagram_ports.values()
+        return port.protocol
 
 
 @pytest.fixture
-def world(tmp_path):
-    net = DatagramNet()
-    nodes = []
+def world(tmp_path, monkeypatch):
+    net = Net(tmp_path, monkeypatch)
 
     def start(address, name, peers=(), spec=None, **options):
         host = net.host(address)
-        node = Node(spec or config(tmp_path, name, peers, **options), host.reactor, host)
-        node.prepare()
-        nodes.append(node)
-        done = []
-        node.start().addCallback(done.append)
-        net.run_until(lambda: done)
-        return node
+        net.wait(host.start(spec or config(tmp_path, name, peers, **options)))
+        return host.node
 
     yield net, start
-    for node in nodes:
-        done = []
-        node.stop().addCallback(done.append)
-        net.run_until(lambda done=done: done)
-    assert net.bound == {}
+    for host in net.hosts.values():
+        net.wait(host.node.stop())
+        assert not host.incarnation.datagram_ports
+    net.close()
 
 
 def there(node):
@@ -139,14 +114,14 @@ def test_nothing_that_strangers_send_counts_as_presence_or_makes_more_traffic_th
     net, start = world
     alice = start("192.0.2.1", "alice", interval="1h")
     net.sent.clear()
-    socket = net.bound["192.0.2.1", 7778].protocol
+    socket = net.receiver("192.0.2.1")
     for number in range(200):
         nonce = number.to_bytes(8)
         socket.datagramReceived(Datagram(HERE, nonce, "mallory").encode(), ("198.51.100.7", 9))
         socket.datagramReceived(Datagram(SEEN, nonce, "mallory").encode(), ("198.51.100.8", 9))
         socket.datagramReceived(b"noise", ("198.51.100.9", 9))
-    assert len(net.sent) == 200 and {len(data) for _, _, data in net.sent} == {LENGTH}
-    assert {target for _, target, _ in net.sent} == {("198.51.100.7", 9)}
+    assert len(net.sent) == 200 and {len(data) for data, _ in net.sent} == {LENGTH}
+    assert {target for _, target in net.sent} == {("198.51.100.7", 9)}
     assert there(alice) == set()
     ignored = alice.metrics.snapshot()["p2pframe_beacon_ignored_total"]
     assert (ignored["presence", "not asked"], ignored["presence", "not ours"]) == (200, 200)
@@ -157,8 +132,8 @@ def test_an_answer_from_elsewhere_or_given_twice_is_none(world):
     net, start = world
     alice = start("192.0.2.1", "alice", ["192.0.2.9"])
     net.run_until(lambda: net.sent)
-    socket = net.bound["192.0.2.1", 7778].protocol
-    nonce = Datagram.decode(net.sent[0][2]).nonce
+    socket = net.receiver("192.0.2.1")
+    nonce = Datagram.decode(net.sent[0][0]).nonce
     socket.datagramReceived(Datagram(SEEN, nonce, "mallory").encode(), ("198.51.100.8", 7778))
     assert there(alice) == set()
     for name in ("nina", "mallory"):
@@ -172,7 +147,7 @@ def test_a_flood_from_one_netgroup_is_dropped_at_the_gate_and_others_are_heard(w
         "192.0.2.1", "alice", interval="1h", limits="{netgroup_datagrams_burst: 50, netgroup_datagrams_per_second: 1}"
     )
     net.sent.clear()
-    socket = net.bound["192.0.2.1", 7778].protocol
+    socket = net.receiver("192.0.2.1")
     for number in range(1000):
         socket.datagramReceived(Datagram(HERE, b"12345678", "m").encode(), (f"198.51.{number % 256}.7", 9))
     assert len(net.sent) == 50
@@ -187,7 +162,7 @@ def test_a_banned_address_is_not_answered(world):
     alice = start("192.0.2.1", "alice", interval="1h")
     alice.control.ban("198.51.100.7", 3600.0, "by hand")
     net.sent.clear()
-    socket = net.bound["192.0.2.1", 7778].protocol
+    socket = net.receiver("192.0.2.1")
     socket.datagramReceived(Datagram(HERE, b"12345678", "m").encode(), ("198.51.100.7", 9))
     assert net.sent == []
 

@@ -110,7 +110,7 @@ def test_the_three_nodes_of_the_tutorial_run_and_the_third_hears_of_blocks_by_th
             )
         ]
         chains = [node.networks["bitcoin"].protocol for node in nodes]
-        cluster.net.run_until(lambda: chains[2].tip().height >= 2, limit=60.0, step=0.05)
+        cluster.net.run_until(lambda: chains[2].tip().height >= 2, limit=60.0)
         assert chains[2].tip() == chains[1].tip() == chains[0].tip()
         assert type(nodes[1].networks["bitcoin"].parts.relay).__name__ == "LazyFlood"
         assert [str(s.address) for s in nodes[2].view.sessions()] == ["127.0.0.1:18446"]

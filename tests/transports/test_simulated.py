@@ -1,15 +1,13 @@
-"""The transports on the in-memory hosts that the simulator and core's tests use.
-
-Their reactor is all that they touch.
-"""
+"""The transports on simulated hosts: the reactor is all of the world that they touch."""
 
 from __future__ import annotations
 
 import pytest
 
 from p2pframe.model import PeerAddress
+from p2pframe.sim.links import LinkConfig, Links, LinksConfig
+from p2pframe.sim.simulation import Simulation
 from p2pframe.testing.context import FakeContext
-from p2pframe.testing.net import MemoryNet
 from p2pframe.transports.tcp import TcpConfig, TcpTransport
 from p2pframe.transports.tls import TlsConfig, TlsTransport
 
@@ -18,8 +16,8 @@ from p2pframe.transports.tls import TlsConfig, TlsTransport
     ("make", "config"), [(TcpTransport, TcpConfig), (TlsTransport, TlsConfig)], ids=["tcp", "tls"]
 )
 def test_bytes_travel_by_virtual_time_alone(make, config, end_factory):
-    net = MemoryNet(seed=3, latency=0.05)
-    alice, bob = net.host("192.0.2.1"), net.host("198.51.100.1")
+    net = Simulation(3, Links(LinksConfig(default=LinkConfig(latency=0.05))))
+    alice, bob = net.host("192.0.2.1").boot(), net.host("198.51.100.1").boot()
 
     def transport(host, seed, **options):
         context = FakeContext("transport.test", seed=seed, reactor=host.reactor)
@@ -30,12 +28,10 @@ def test_bytes_travel_by_virtual_time_alone(make, config, end_factory):
     served = end_factory(server, b"from bob")
     [listener] = server.listeners()
     listener.endpoint.listen(served)
-    ends = []
     expected = server.identity.peer_id if make is TlsTransport else None
     dialling = client.dial(PeerAddress("198.51.100.1", 8333), expected)
-    dialling.connect(end_factory(client, b"from alice")).addCallback(ends.append)
+    end = net.wait(dialling.connect(end_factory(client, b"from alice")))
     net.run(2.0)
-    [end] = ends
     assert end.received == b"from bob"
     assert served.built[0].received == b"from alice"
     assert end.before_proof == b"" == served.built[0].before_proof
