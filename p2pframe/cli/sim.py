@@ -147,14 +147,13 @@ def run(
             if key not in scenarios:
                 scenarios[key] = _load(scenario, job.variant, dict(job.settings), seed)
         if check:
-            _check(todo, list(scenarios.values()), jobs, first.duration)
-            return
-        results = _results(todo, jobs, dask, first.duration)
-        ok = _tell(first, results, folder)
-        broken = [(job, result) for job, result in zip(todo, results, strict=True) if not result.ok or result.failures]
+            results, same = _check(todo, list(scenarios.values()), jobs, first.duration)
+        else:
+            results, same = _results(todo, jobs, dask, first.duration), True
+        ok = _tell(first, results, folder) if results else False
         if shrink:
-            _shrink(broken, jobs)
-    if broken or not ok:
+            _shrink([pair for pair in zip(todo, results, strict=True) if _failed(pair[1])], jobs)
+    if not (same and ok) or any(map(_failed, results)):
         sys.exit(1)
 
 
@@ -282,7 +281,14 @@ def _results(jobs: list[Job], at_once: int | None, dask: str | None, duration: f
         )
 
 
-def _check(jobs: list[Job], scenarios: Sequence[Scenario], at_once: int | None, duration: float) -> None:
+def _failed(result: RunResult) -> bool:
+    return not result.ok or bool(result.failures)
+
+
+def _check(
+    jobs: list[Job], scenarios: Sequence[Scenario], at_once: int | None, duration: float
+) -> tuple[list[RunResult], bool]:
+    """The results of those that repeat, and whether that is all of them."""
     from p2pframe.sim.check import Different, check, refuse_unrepeatable
     from p2pframe.sim.fresh import Crew
     from p2pframe.sim.sweep import processors
@@ -290,7 +296,7 @@ def _check(jobs: list[Job], scenarios: Sequence[Scenario], at_once: int | None, 
     for scenario in scenarios:
         refuse_unrepeatable(scenario)
     crew = Crew()
-    different = 0
+    results: list[RunResult] = []
     with _progress(2 * len(jobs), duration) as bar:
         for index, job in enumerate(jobs):
             tellers = [bar(2 * index), bar(2 * index + 1)]
@@ -301,17 +307,16 @@ def _check(jobs: list[Job], scenarios: Sequence[Scenario], at_once: int | None, 
             try:
                 result = check(job, crew, at_once or processors(), tell)
             except Different as error:
-                different += 1
                 click.echo(f"{error}\nto look again: {job.command} --check", err=True)
             else:
+                results.append(result)
                 click.echo(
                     f"{result.scenario}: {result.variant}, seed {result.seed}: both runs are the same:"
                     f" {result.deliveries} deliveries, trace {result.trace}"
                 )
             for teller in tellers:
                 teller(duration)
-    if different:
-        sys.exit(1)
+    return results, len(results) == len(jobs)
 
 
 def _tell(scenario: Scenario, results: list[RunResult], folder: OutputFolder | None) -> bool:
@@ -352,6 +357,8 @@ def _shrink(broken: list[tuple[Job, RunResult]], at_once: int | None) -> None:
         click.echo("nothing to shrink: no run failed")
         return
     job, failing = broken[0]
+    if len(broken) > 1:
+        click.echo(f"{len(broken)} runs failed; the first of them is shrunk: {job.command}", err=True)
     side_by_side = at_once or processors()
     shrunk = shrink(
         job,

@@ -83,11 +83,13 @@ def shrink(
     """Find the fewest faults with which `job` fails as in `failing`: by any of the same expectations or failures.
 
     `run` runs `at_once` jobs, side by side as it likes. `progress` is told of the number of runs so far, and of faults
-    left. Raises `P2PFrameError` where the run did not fail, or does not fail again.
+    left. Raises `P2PFrameError` where the run did not fail, died, or does not fail again.
     """
     wanted = symptoms(failing)
     if not wanted:
         raise P2PFrameError("there is nothing to shrink: the run did not fail")
+    if not failing.trace:
+        raise P2PFrameError("there is nothing to shrink by: the run died, and what faults it had is not known")
     whole = tuple(fault.number for fault in failing.faults)
     results: dict[Subset, RunResult] = {}
     least = len(whole)

@@ -57,6 +57,7 @@ def two_faults(job, progress=None, watch=None):
         failures.append("1.5 s on a: ValueError: another thing")
     return result(
         job,
+        trace="00",
         faults=[FaultNote(number, float(number), None, f"kill host-{number}") for number in faults],
         judgements=judgements,
         failures=failures,

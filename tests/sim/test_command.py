@@ -140,6 +140,14 @@ def test_check_says_that_both_runs_are_the_same(run):
     assert result.stdout.startswith("small: default, seed 5: both runs are the same: ")
 
 
+def test_check_judges_and_writes_what_it_ran_as_well(run, path):
+    result = run("scenario.yaml", "--check", "--variant", "whole", "--out", "out")
+    assert result.exit_code == 1, "it repeats, and it fails"
+    assert "both runs are the same" in result.stdout
+    assert "FAIL   propagation.tx.coverage_least" in result.stdout
+    assert (path / "out" / "results.json").exists()
+
+
 def test_check_refuses_tls_by_name(run, scenarios):
     node = (scenarios.path / "node.yaml").read_text()
     scenarios.write("tls.yaml", node.replace("{plugin: tcp,", "{plugin: tls,"))

@@ -58,7 +58,7 @@ def test_one_cause_of_a_thousand_takes_few_runs():
 
 
 def failing(*judgements, failures=()):
-    return RunResult("s", 7, judgements=list(judgements), failures=list(failures))
+    return RunResult("s", 7, trace="00", judgements=list(judgements), failures=list(failures))
 
 
 def test_symptoms_are_what_failed_without_what_is_another_in_each_run():
@@ -110,3 +110,5 @@ def test_a_run_that_passed_or_passes_now_is_not_shrunk():
         shrink(JOB, failing(), lambda jobs: [])
     with pytest.raises(P2PFrameError, match="does not fail again"):
         shrink(JOB, runners.two_faults(JOB), lambda jobs: [runners.result(job) for job in jobs])
+    with pytest.raises(P2PFrameError, match="the run died"):
+        shrink(JOB, RunResult("s", 7, failures=["its process was ended by SIGKILL"]), lambda jobs: [])
