@@ -226,7 +226,12 @@ class _Module:
 
     def _gets_clock(self, call: ast.Call) -> bool:
         """Whether what holds this LoopingCall has its clock set, in this function, or class for an attribute."""
+        held: ast.AST = call
         parent = self.parents[call]
+        while isinstance(parent, (ast.List, ast.Tuple, ast.Dict, ast.ListComp)):
+            held, parent = parent, self.parents[parent]
+        if isinstance(parent, ast.For) and held is parent.iter:
+            return _sets_clock(parent, parent.target)
         targets: list[ast.expr] = []
         if isinstance(parent, ast.Assign):
             targets = parent.targets
@@ -234,10 +239,14 @@ class _Module:
             targets = [parent.target]
         for target in targets:
             scope = self._around(call, (ast.ClassDef,) if isinstance(target, ast.Attribute) else _FUNCTIONS)
-            clock = f"{ast.unparse(target)}.clock"
-            for node in ast.walk(scope):
-                if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node) == clock:
-                    return True
+            if held is call and _sets_clock(scope, target):
+                return True
+            # Of several in a list, a loop over that sets them.
+            name = ast.unparse(target)
+            loops = [node for node in ast.walk(scope) if isinstance(node, ast.For)]
+            over = [loop for loop in loops if name in map(ast.unparse, _expressions(loop.iter))]
+            if any(_sets_clock(loop, each) for loop in over for each in _expressions(loop.target)):
+                return True
         return False
 
     def _around(self, node: ast.AST, kinds: tuple[type[ast.AST], ...]) -> ast.AST:
@@ -315,6 +324,19 @@ def _forbidden(node: ast.expr | ast.stmt, name: str) -> list[Offence]:
     if _within(name, _RANDOM):
         return []
     return [_at(node, f"{name}: {why}", name) for one, why in WORLD.items() if _within(name, one)]
+
+
+def _expressions(node: ast.expr) -> list[ast.expr]:
+    return [inner for inner in ast.walk(node) if isinstance(inner, ast.expr)]
+
+
+def _sets_clock(scope: ast.AST, holder: ast.expr) -> bool:
+    """Whether `holder.clock` is assigned to in there."""
+    clock = f"{ast.unparse(holder)}.clock"
+    return any(
+        isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node) == clock
+        for node in ast.walk(scope)
+    )
 
 
 def _last(node: ast.expr) -> str:

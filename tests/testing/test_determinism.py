@@ -90,6 +90,9 @@ LOOPING = "from twisted.internet.task import LoopingCall\nfrom twisted.internet 
         "def f():\n    loop = LoopingCall(g)\ndef h(loop):\n    loop.clock = reactor",
         "class A:\n    def f(self):\n        self.loop = LoopingCall.withCount(g)\n        self.loop.start(1)",
         "class A:\n    def f(self):\n        return LoopingCall(g)",
+        "def f():\n    loops = [LoopingCall(g)]\n    for loop in loops:\n        loop.start(1)",
+        "def f():\n    loops = [LoopingCall(g)]\n    for loop in others:\n        loop.clock = reactor",
+        "def f():\n    for loop in (LoopingCall(g), LoopingCall.withCount(h)):\n        other.clock = reactor",
     ],
 )
 def test_a_looping_call_without_a_clock_is_seen(source):
@@ -104,6 +107,11 @@ def test_a_looping_call_without_a_clock_is_seen(source):
         "class A:\n    def f(self):\n        self.loop = task.LoopingCall(g)\n    def start(self):\n"
         "        self.loop.clock = self.reactor\n        self.loop.start(1)",
         "class A:\n    def f(self):\n        loop = self.loop = LoopingCall(g)\n        loop.clock = self.reactor",
+        "class A:\n    def f(self):\n        self.loops = [LoopingCall(g), LoopingCall(h)]\n"
+        "        for loop in self.loops:\n            loop.clock = self.reactor",
+        "def f():\n    loops = {'a': LoopingCall(g)}\n    for n, loop in loops.items():\n        loop.clock = reactor",
+        "def f():\n    for loop in (LoopingCall(g), LoopingCall(h)):\n        loop.clock = reactor",
+        "def f():\n    loops = [LoopingCall(g) for g in gs]\n    for loop in reversed(loops):\n        loop.clock = c",
         "def f() -> LoopingCall | None: ...",
     ],
 )
