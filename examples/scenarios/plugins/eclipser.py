@@ -59,6 +59,8 @@ VERSION = 70015
 """The last one before wtxidrelay: there is less to agree on."""
 SERVICES = NODE_NETWORK | NODE_WITNESS
 CONNECT_LIMIT = 5.0
+TALK_EVERY = 10.0
+"""Seconds between two times that every peer is told something."""
 HEADERS = 2000
 """Headers in one message at most."""
 TOLD_AT_ONCE = 1000
@@ -106,8 +108,9 @@ class Eclipser:
         """How many connections there are to each victim, or dials."""
         self._not_before: dict[str, float] = {}
         self._ports: list[IListeningPort] = []
-        self._loop = LoopingCall(self._round)
-        self._loop.clock = context.reactor
+        self._loops = [LoopingCall(self._dial), LoopingCall(self._talk)]
+        for loop in self._loops:
+            loop.clock = context.reactor
         self._refused = context.metrics.counter("eclipser_refused_total", "Connections beyond `sessions`.")
 
     # --- start and stop ---
@@ -132,12 +135,14 @@ class Eclipser:
             self.own.append(address)
         if not self.own:
             raise PluginError(f"eclipser: can't listen on any of the {len(self.everyone)} addresses of `attackers`")
-        self._loop.start(1.0, now=False)
+        for loop, interval in zip(self._loops, (1.0, TALK_EVERY), strict=True):
+            loop.start(interval, now=False)
 
     def stop(self) -> None:
         """End everything."""
-        if self._loop.running:
-            self._loop.stop()
+        for loop in self._loops:
+            if loop.running:
+                loop.stop()
         for port in self._ports:
             port.stopListening()
         for peer in list(self.peers):
@@ -167,10 +172,13 @@ class Eclipser:
         self._victims[victim] -= 1
         self._not_before[victim] = self.context.reactor.seconds() + wait
 
-    def _round(self) -> None:
+    def _talk(self) -> None:
         now = self.context.reactor.seconds()
         for peer in list(self.peers):
             peer.tick(now)
+
+    def _dial(self) -> None:
+        now = self.context.reactor.seconds()
         for victim, held in self._victims.items():
             for _ in range(self.config.inbound - held if now >= self._not_before[victim] else 0):
                 self._victims[victim] += 1
@@ -251,7 +259,6 @@ class _Peer(Protocol):
         self._buffer = b""
         self._open = False
         self._tell_at = 0.0
-        self._chatter_at = 0.0
 
     def connectionMade(self) -> None:
         """See IProtocol: who dials speaks first."""
@@ -295,14 +302,13 @@ class _Peer(Protocol):
             self._send(kind, payload)
 
     def tick(self, now: float) -> None:
-        """Called every second."""
+        """Called every `TALK_EVERY` seconds."""
         if not self._open:
             return
         if now >= self._tell_at and self._by.config.told:
             self._tell_at = now + self._by.config.tell_every
             self.say("addr", self._by.some_addresses())
-        if now >= self._chatter_at and self._by.config.chatter and not self._victim:
-            self._chatter_at = now + 10.0
+        if self._by.config.chatter and not self._victim:
             self.say("chatter", bytes(self._by.config.chatter))
 
     def _send(self, kind: str, payload: bytes) -> None:
