@@ -102,6 +102,9 @@ class Slot(enum.Enum):
     FEELER = "feeler"
     MANUAL = "manual"
 
+    # An enum's own hashes the name, in Python: tables by slot are asked for every session, several times a second.
+    __hash__ = object.__hash__
+
     @property
     def dialled(self) -> bool:
         """True where this end opened the connection."""

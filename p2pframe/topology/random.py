@@ -123,7 +123,7 @@ class RandomTopology:
             self._next_feeler = now + self._spread(self.config.feeler_interval)
             self._next_extra = now + self._spread(self.config.extra_block_relay_interval)
         self._settle(view)
-        used = {slot: self._used(view, slot) for slot in Slot}
+        used = self._used(view)
         taken = frozenset(self._groups(view))
         wants = list(self._anchor_wants(view, taken)) if used[Slot.BLOCK_RELAY] < self._base(Slot.BLOCK_RELAY) else []
         full = True
@@ -206,17 +206,26 @@ class RandomTopology:
 
     def _base(self, slot: Slot) -> int:
         config = self.config
-        return {
-            Slot.INBOUND: config.inbound, Slot.OUTBOUND: config.outbound, Slot.BLOCK_RELAY: config.block_relay,
-            Slot.FEELER: config.feeler, Slot.MANUAL: config.manual,
-        }[slot]  # fmt: skip
+        if slot is Slot.OUTBOUND:
+            return config.outbound
+        if slot is Slot.BLOCK_RELAY:
+            return config.block_relay
+        if slot is Slot.INBOUND:
+            return config.inbound
+        return config.manual if slot is Slot.MANUAL else config.feeler
 
     @staticmethod
-    def _used(view: TopologyView, slot: Slot) -> int:
-        """Sessions of a class, and dials for it that have no session yet."""
-        connected = {s.address for s in view.sessions if s.slot.dialled}
-        dialling = sum(1 for address, of in view.dialling if of is slot and address not in connected)
-        return dialling + sum(1 for s in view.sessions if s.slot is slot)
+    def _used(view: TopologyView) -> dict[Slot, int]:
+        """Sessions of each class, and dials for it that have no session yet."""
+        used = dict.fromkeys(Slot, 0)
+        for session in view.sessions:
+            used[session.slot] += 1
+        if view.dialling:
+            connected = {s.address for s in view.sessions if s.slot.dialled}
+            for address, slot in view.dialling:
+                if address not in connected:
+                    used[slot] += 1
+        return used
 
     @staticmethod
     def _open(view: TopologyView, slot: Slot) -> list[SessionSnapshot]:
@@ -239,14 +248,18 @@ class RandomTopology:
     def _settle(self, view: TopologyView) -> None:
         """Give each outbound session its slot's number, and close extra places that came to nothing."""
         outbound = {s.id for s in view.sessions if s.slot is Slot.OUTBOUND}
+        if outbound or self._places:
+            self._number(outbound)
+        for slot, since in list(self._extras.items()):
+            if view.now - since > EXTRA_PATIENCE and self._used(view)[slot] <= self._base(slot):
+                del self._extras[slot]
+
+    def _number(self, outbound: set[SessionId]) -> None:
         base = self.config.outbound
         held = {id: place for id, place in self._places.items() if id in outbound and place < base}
         places = set(held.values())
         free = (place for place in range(base + len(outbound)) if place not in places)
         self._places = held | {id: next(free) for id in sorted(outbound - held.keys())}
-        for slot, since in list(self._extras.items()):
-            if view.now - since > EXTRA_PATIENCE and self._used(view, slot) <= self._base(slot):
-                del self._extras[slot]
 
     def _blind(self, place: int) -> bool:
         """Whether a slot is blind to score: by default one of each two, which one only we know."""

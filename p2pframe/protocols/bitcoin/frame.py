@@ -19,6 +19,8 @@ HEADER_SIZE = 24
 MAX_PAYLOAD = 4_000_000
 """What Bitcoin Core takes at most (MAX_PROTOCOL_MESSAGE_LENGTH, src/net.h)."""
 
+_KEPT = 1024
+"""The longest payload, in bytes, whose frame is kept for the next peer."""
 _unpack = Struct("<4s12sI4s").unpack_from
 
 C = TypeVar("C", bound=IRejections)
@@ -49,7 +51,7 @@ def command_table(
 class V1Framing:
     """v1 framing on one chain: a `Framing` for loops, and the encoder. Shared by all sessions of a network."""
 
-    __slots__ = ("_heads", "_pong_head", "header_size", "magic", "max_payload")
+    __slots__ = ("_frame", "_heads", "_kind", "_payload", "_pong_head", "header_size", "magic", "max_payload")
 
     def __init__(self, magic: bytes, max_payload: int = MAX_PAYLOAD) -> None:
         if len(magic) != 4:
@@ -59,6 +61,9 @@ class V1Framing:
         self.max_payload = max_payload
         # Grows only by the types that we send.
         self._heads: dict[str, bytes] = {}
+        # What was framed last: an announcement goes to one peer after another.
+        self._kind: str | None = None
+        self._payload = self._frame = b""
         self._pong_head = magic + command_bytes("pong") + b"\x08\0\0\0"
 
     def header(self, data: bytes, at: int) -> tuple[bytes, int, bytes]:
@@ -80,6 +85,8 @@ class V1Framing:
 
     def frame(self, kind: str, payload: bytes = b"") -> bytes:
         """A message ready to send. ValueError for a type that has no 12 bytes, or a payload that peers would refuse."""
+        if payload == self._payload and kind == self._kind:
+            return self._frame
         head = self._heads.get(kind)
         if head is None:
             head = self._heads[kind] = self.magic + command_bytes(kind)
@@ -87,7 +94,10 @@ class V1Framing:
         if length > MAX_PAYLOAD:
             raise ValueError(f"a {kind} of {length} bytes: peers hang up on more than {MAX_PAYLOAD}")
         check = sha256(sha256(payload).digest()).digest()[:4]
-        return head + length.to_bytes(4, "little") + check + payload
+        framed = head + length.to_bytes(4, "little") + check + payload
+        if length <= _KEPT:
+            self._kind, self._payload, self._frame = kind, payload, framed
+        return framed
 
     def pong(self, nonce: bytes) -> bytes:
         """The pong that answers a ping, by the 8 bytes of its nonce: most of what an open session sends."""

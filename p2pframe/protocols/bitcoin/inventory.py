@@ -28,6 +28,7 @@ MSG_WITNESS_TX = MSG_WITNESS_FLAG | MSG_TX
 MSG_WITNESS_BLOCK = MSG_WITNESS_FLAG | MSG_BLOCK
 
 _ENTRY_SIZE = 36
+_FEW = 12
 _ENTRY = Struct("<I32s")
 _ENTRY_ID = Struct("<4x32s")
 _HASH = Struct("<32s")
@@ -53,8 +54,11 @@ def decode_inventory(payload: bytes, what: str = "inv") -> dict[int, list[bytes]
     if not body:
         return {}
     first = bytes(body[:4])
-    # Nearly always all entries are of one kind: then the four bytes of the kind repeat down the columns.
-    if all(bytes(body[column::_ENTRY_SIZE]).count(first[column]) * _ENTRY_SIZE == len(body) for column in range(4)):
+    # Nearly always all entries are of one kind: then the four bytes of the kind repeat down the columns. Of few entries
+    # it costs less to look at each.
+    if len(body) > _FEW * _ENTRY_SIZE and all(
+        bytes(body[column::_ENTRY_SIZE]).count(first[column]) * _ENTRY_SIZE == len(body) for column in range(4)
+    ):
         return {_U32.unpack(first)[0]: [identity for (identity,) in _ENTRY_ID.iter_unpack(body)]}
     kinds: dict[int, list[bytes]] = {}
     for kind, identity in _ENTRY.iter_unpack(body):

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from p2pframe.interfaces import IContext, IItemStore, IValidator
-from p2pframe.model import Fact, Floor, Item, ItemId, Outcome, Topic, Validation
+from p2pframe.model import ACCEPTED, Fact, Floor, Item, ItemId, Outcome, Topic, Validation
 from p2pframe.protocols.bitcoin.block import Block
 from p2pframe.protocols.bitcoin.transaction import (
     MAX_STANDARD_WEIGHT,
@@ -24,8 +24,8 @@ from p2pframe.protocols.bitcoin.transaction import (
     Transaction,
     check_transaction,
     parse_transaction,
+    read_outpoints,
 )
-from p2pframe.protocols.bitcoin.wire import read_compact
 
 TX = Topic("tx")
 STANDARD_VERSIONS = range(1, 4)
@@ -155,7 +155,7 @@ class TransactionPool:
         if reason:
             self._turned_away.add(1, reason)
             return Validation(Outcome.IGNORE, reason)
-        return Validation(Outcome.ACCEPT)
+        return ACCEPTED
 
     def _reject(self, transaction: Transaction, reason: str, text: str, floor: Floor) -> Validation:
         # Core remembers the rejected item by its wtxid, never by the txid: a peer could else damage a witness,
@@ -332,20 +332,8 @@ class TransactionPool:
 
 
 def outpoints(raw: bytes, at: int) -> list[bytes]:
-    """The outputs that the (well-formed) transaction at `at` of `raw` spends.
-
-    36 bytes each, as they stand in the encoding.
-    """
-    at += 4
-    if raw[at] == 0:
-        at += 2  # BIP144's marker and flag
-    count, at = read_compact(raw, at)
-    spends: list[bytes] = []
-    for _ in range(count):
-        spends.append(raw[at : at + 36])
-        size, at = read_compact(raw, at + 36)
-        at += size + 4
-    return spends
+    """The outputs that the (well-formed) transaction at `at` of `raw` spends: 36 bytes each, as in the encoding."""
+    return read_outpoints(raw, at)[0]
 
 
 def not_standard(transaction: Transaction) -> str:
@@ -357,10 +345,10 @@ def not_standard(transaction: Transaction) -> str:
         return "tx-size"
     if transaction.stripped_size < LEAST_SIZE:
         return "tx-size-small"
-    for spend in transaction.spends:
-        if len(spend.script) > LONGEST_SIGNATURE_SCRIPT:
+    for script in transaction.scripts:
+        if len(script) > LONGEST_SIGNATURE_SCRIPT:
             return "scriptsig-size"
-        if not only_pushes(spend.script):
+        if script and not only_pushes(script):
             return "scriptsig-not-pushonly"
     return ""
 

@@ -21,7 +21,8 @@ MAX_STANDARD_WEIGHT = 400_000
 MAX_MONEY = 21_000_000 * 100_000_000
 NULL_HASH = bytes(32)
 
-_COINBASE_START = b"\x01" + NULL_HASH + b"\xff\xff\xff\xff"
+_NO_OUTPOINT = NULL_HASH + b"\xff\xff\xff\xff"
+_COINBASE_START = b"\x01" + _NO_OUTPOINT
 
 _U32 = Struct("<I")
 _I32 = Struct("<i")
@@ -178,6 +179,18 @@ class Transaction:
         return self._spends()[0]
 
     @property
+    def scripts(self) -> list[bytes]:
+        """The signature scripts of the inputs."""
+        raw = self.raw
+        count, at = read_compact(raw, 6 if self._witness_at else 4)
+        scripts: list[bytes] = []
+        for _ in range(count):
+            size, at = read_compact(raw, at + 36)
+            scripts.append(raw[at : at + size])
+            at += size + 4
+        return scripts
+
+    @property
     def outputs(self) -> list[TxOutput]:
         raw = self.raw
         count, at = read_compact(raw, self._spends()[1])
@@ -277,27 +290,51 @@ def check_transaction(transaction: Transaction) -> None:
     """What a transaction must keep whatever it spends; BadTransaction with Core's reason where it does not.
 
     As CheckTransaction in Bitcoin Core's src/consensus/tx_check.cpp: outputs, amounts, weight, inputs spent twice,
-    coinbase script. Scripts, signatures and the outputs that are spent are not looked at.
+    coinbase script. Scripts, signatures and the outputs that are spent are not looked at. Every transaction that a node
+    hears of comes through here: it reads the encoding, and makes no objects of it.
     """
-    inputs, outputs = transaction.spends, transaction.outputs
-    if not outputs:
+    raw = transaction.raw
+    spends, at = read_outpoints(raw, 0)
+    count, at = read_compact(raw, at)
+    if not count:
         raise BadTransaction("bad-txns-vout-empty")
     if transaction.stripped_size * 4 > MAX_WEIGHT:
         raise BadTransaction("bad-txns-oversize", f"{transaction.stripped_size} bytes without witnesses")
     total = 0
-    for output in outputs:
-        if output.value < 0:
+    for _ in range(count):
+        (value,) = _I64.unpack_from(raw, at)
+        if value < 0:
             raise BadTransaction("bad-txns-vout-negative")
-        total += output.value
+        total += value
         if total > MAX_MONEY:
             raise BadTransaction("bad-txns-vout-toolarge")
-    if len({(spend.txid, spend.vout) for spend in inputs}) != len(inputs):
+        size, at = read_compact(raw, at + 8)
+        at += size
+    if len(spends) > 1 and len(set(spends)) != len(spends):
         raise BadTransaction("bad-txns-inputs-duplicate")
     if transaction.is_coinbase:
-        if not 2 <= len(inputs[0].script) <= 100:
-            raise BadTransaction("bad-cb-length", f"{len(inputs[0].script)} bytes")
-    elif any(spend.txid == NULL_HASH and spend.vout == 0xFFFFFFFF for spend in inputs):
+        script = transaction.spends[0].script
+        if not 2 <= len(script) <= 100:
+            raise BadTransaction("bad-cb-length", f"{len(script)} bytes")
+    elif _NO_OUTPOINT in spends:
         raise BadTransaction("bad-txns-prevout-null")
+
+
+def read_outpoints(raw: bytes, at: int) -> tuple[list[bytes], int]:
+    """The outputs that the (well-formed) transaction at `at` of `raw` spends, and the offset behind its inputs.
+
+    36 bytes each, as they stand in the encoding.
+    """
+    at += 4
+    if raw[at] == 0:
+        at += 2  # BIP144's marker and flag
+    count, at = read_compact(raw, at)
+    spends: list[bytes] = []
+    for _ in range(count):
+        spends.append(raw[at : at + 36])
+        size, at = read_compact(raw, at + 36)
+        at += size + 4
+    return spends, at
 
 
 def script_number(value: int) -> bytes:
