@@ -140,14 +140,17 @@ class Processes:
         time.sleep(begin + length - time.time())
         wait_until(
             f"all have taken {items} items",
-            lambda: all(len(journal.taken) == items for journal in self.journals()),
+            lambda: self._all_taken(items),
             REACHED,
             self._state,
         )
         self._stop()
+        return RealRun(self.journals())
+
+    def _all_taken(self, items: int) -> bool:
         found = self.journals()
-        assert not any(journal.failed for journal in found), [journal.failed for journal in found]
-        return RealRun(found)
+        assert not any(journal.failed for journal in found), self._state()
+        return all(len(journal.taken) == items for journal in found)
 
     def _stop(self) -> None:
         for node in self.nodes:

@@ -22,8 +22,8 @@ BEGIN = 30.0
 """Virtual seconds until the timetable begins: everybody is connected, and the chain synchronised, by then."""
 AFTER = 60.0
 """Virtual seconds after the last item: it has reached everybody by then."""
-EMPTY = 200
-"""Bytes of a block without room for a transaction: one that is mined before it has spread spreads no further."""
+WORKLOAD: Mapping[str, Any] = {"confirm": False}
+"""A transaction that is in a block before it has spread spreads no further."""
 PLUGINS = Path(__file__).with_name("plugins")
 SETTINGS: Mapping[str, Any] = {
     # The graph is given: nobody looks for others.
@@ -86,6 +86,7 @@ class World:
         timetable = {
             "plugin": "timetable",
             "network": "bitcoin",
+            **WORKLOAD,
             "journal": str(folder / f"h{host}.journal"),
             "go": str(folder / "go"),
             "items": own,
@@ -109,7 +110,7 @@ class World:
                 f"h{host}": {
                     "node": f"h{host}.yaml",
                     "override": {
-                        "applications": [{"plugin": "bitcoin-workload", "network": "bitcoin"}],
+                        "applications": [{"plugin": "bitcoin-workload", "network": "bitcoin", **WORKLOAD}],
                         "networks": {"bitcoin": {"transports": [{"plugin": "tcp", "listen": [self.place(host)]}]}},
                     },
                     "region": f"h{host}",
@@ -168,7 +169,7 @@ def timetable(rng: Random, transactions: int, gap: float, blocks: int, block_gap
             found += rng.sample(range(HOSTS), HOSTS)
         return found[:count]
 
-    made = [Entry(round(number * block_gap, 3), host, "block", EMPTY) for number, host in enumerate(makers(blocks))]
+    made = [Entry(round(number * block_gap, 3), host, "block", 1000) for number, host in enumerate(makers(blocks))]
     for number, host in enumerate(makers(transactions)):
         # Not on the same beat as the blocks.
         made.append(Entry(round(1.0 + number * gap, 3), host, "tx", 250))

@@ -12,11 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from p2pframe.applications.bitcoin_workload import BitcoinWorkload
+from p2pframe.applications.bitcoin_workload import BitcoinWorkload, BitcoinWorkloadConfig
 from p2pframe.interfaces import IApplication, IContext, IItems, INodeView, ISession, IWorkload
 from p2pframe.model import Item, ItemId, Topic
 from p2pframe.plugin import Duration, PluginConfig, plugin
@@ -33,7 +34,7 @@ class Entry(PluginConfig):
     size: int
 
 
-class TimetableConfig(PluginConfig):
+class TimetableConfig(BitcoinWorkloadConfig):
     """Options of the `timetable` application."""
 
     journal: Path
@@ -48,9 +49,10 @@ class Timetable(BitcoinWorkload):
 
     name = "timetable"
 
+    config: TimetableConfig
+
     def __init__(self, config: TimetableConfig, context: IContext) -> None:
         super().__init__(config, context)
-        self.config = config
         self.context = context
         self.items = context.service(IItems)
         self.view = context.service(INodeView)
@@ -104,7 +106,7 @@ class Timetable(BitcoinWorkload):
 
     def _make(self, entry: Entry) -> None:
         topic = Topic(entry.topic)
-        self.produce(topic, entry.size).addCallbacks(partial(self._is_made, topic), self._is_not)
+        maybeDeferred(self.produce, topic, entry.size).addCallbacks(partial(self._is_made, topic), self._is_not)
 
     def _is_made(self, topic: Topic, id: ItemId) -> None:
         self._note("made", topic, id.hex())
