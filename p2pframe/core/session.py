@@ -232,10 +232,12 @@ class Session(Protocol):
         """See `ISession.charge`."""
         counters = self.counters
         counters.received += 1
-        messages = counters.messages_in
-        messages[kind] = messages.get(kind, 0) + 1
-        sizes = counters.message_bytes_in
-        sizes[kind] = sizes.get(kind, 0) + length
+        try:
+            counters.messages_in[kind] += 1
+            counters.message_bytes_in[kind] += length
+        except KeyError:
+            counters.messages_in[kind] = 1
+            counters.message_bytes_in[kind] = length
         self._ahead -= length
         self._latest = length
         if not self._budget.charge(length, self.now):
@@ -268,7 +270,10 @@ class Session(Protocol):
         """See `ISession.sent`."""
         counters = self.counters
         counters.sent += count
-        counters.messages_out[kind] = counters.messages_out.get(kind, 0) + count
+        try:
+            counters.messages_out[kind] += count
+        except KeyError:
+            counters.messages_out[kind] = count
 
     def identified(self, info: HandshakeInfo) -> bool:
         """See `ISession.identified`."""

@@ -232,6 +232,10 @@ class FrameLoop(Generic[K, C]):
             if self._stopped or session.closing:
                 self.stop()
                 return
+        if at == end and self._pending is None:
+            # Nothing is left over: nearly always so.
+            self._need = need
+            return
         self._keep(data, at, need)
 
     def _keep(self, data: bytes, at: int, need: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 # real world: time: how long a run took this machine is told with its result
-import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from zope.interface import implementer
 
 from p2pframe.registry import Registry
 from p2pframe.sim import groups
+from p2pframe.sim.collector import Collector
 from p2pframe.sim.expectations import judge
 from p2pframe.sim.faults import Fault, chosen, draw
 from p2pframe.sim.host import Host, Incarnation
@@ -119,7 +119,7 @@ def run_scenario(
     measured = Run(simulation, scenario.duration)
     failures = Failures(simulation)
     globalLogPublisher.addObserver(failures)
-    frozen = gc.isenabled()
+    collector = Collector(simulation.clock)
     try:
         measures = [MEASURES[name](name, options, measured) for name, options in scenario.measures.items()]
         simulation.prepared.append(lambda host: _prepared(measures, host))
@@ -136,9 +136,7 @@ def run_scenario(
         workload.begin()
         for measure in measures:
             measure.begin()
-        # What is built now lives to the end: the collector need not look at it again and again.
-        gc.collect()
-        gc.freeze()
+        collector.begin()
         _go(simulation, scenario.duration, progress)
         for measure in measures:
             measure.finish()
@@ -170,8 +168,7 @@ def run_scenario(
     finally:
         globalLogPublisher.removeObserver(failures)
         simulation.close()
-        if frozen:
-            gc.unfreeze()
+        collector.end()
 
 
 def _prepared(measures: list[Measure], host: Host) -> None:
