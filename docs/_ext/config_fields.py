@@ -6,6 +6,7 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -15,10 +16,16 @@ from pydantic.fields import FieldInfo
 
 from p2pframe.model import PeerAddress
 from p2pframe.plugin import is_live, parse_duration, parse_size
+from p2pframe.sim.distributions import Numbers, Offsets, Times
+from p2pframe.sim.links import LinkConfig
+from p2pframe.sim.references import Refers
 
 _UNITS = {"parse_duration": "duration", "parse_size": "size", "_parse_address": "address"}
 _WORDS = {str: "text", int: "number", float: "number", bool: "true or false", Path: "path", PeerAddress: "address",
-          bytes: "bytes", type(None): "null", Any: "anything"}  # fmt: skip
+          bytes: "bytes", object: "anything", type(None): "null", Any: "anything",
+          IPv4Network: "range of addresses", IPv6Network: "range of addresses",
+          Times: "duration or distribution", Offsets: "duration of either sign, or distribution",
+          Numbers: "number or distribution", LinkConfig: "link or latency"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -33,8 +40,10 @@ class Row:
 
 
 def unit(metadata: Sequence[object]) -> str | None:
-    """`duration`, `size` or `address` where the type is one of those with a way of writing of its own."""
+    """`duration`, `size`, `address`, or what it must be the name of, where the type says so."""
     for item in metadata:
+        if isinstance(item, Refers):
+            return {"group": "host group"}.get(item.what, item.what)
         if isinstance(item, BeforeValidator):
             name = getattr(item.func, "__name__", "")
             if name in _UNITS:
@@ -103,6 +112,8 @@ def default(field: FieldInfo) -> str:
     kind = unit(field.metadata)
     if kind in ("duration", "size") and isinstance(value, (int, float)):
         return with_unit(value, kind)
+    if isinstance(value, (Times, Offsets)) and value.constant is not None:
+        return with_unit(value.constant, "duration")
     return yaml.safe_dump(plain(value), default_flow_style=True, width=1000).strip().removesuffix("...").strip()
 
 
@@ -142,11 +153,11 @@ def rows(model: type[BaseModel]) -> Iterator[Row]:
 
 
 def nested_models(model: type[BaseModel]) -> list[type[BaseModel]]:
-    """The config models that the fields of this one are made of, each once."""
+    """The config models that the fields of this one are made of, each once; not those that have a word of their own."""
     found: dict[type[BaseModel], None] = {}
 
     def look(annotation: Any) -> None:
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation not in _WORDS:
             found[annotation] = None
         for arg in get_args(annotation):
             look(arg)

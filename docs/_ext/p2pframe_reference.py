@@ -175,6 +175,29 @@ def value(cls: type) -> nodes.section:
     return section(cls.__name__, prose(doc), definitions(entries), id=f"value-{cls.__name__}")
 
 
+def scenario_table(model: type[BaseModel], *without: object) -> list[nodes.Node]:
+    """The options of a model of scenario files and of those in it, none of which is live; some may be left out."""
+    found = [row for row in rows(model) if row.name not in without]
+    if not found:
+        return [nodes.paragraph(text="No options.")]
+
+    def cells(row: Row) -> list[list[nodes.Node]]:
+        default: nodes.Node = nodes.literal(row.default, row.default)
+        if row.default in ("", "null"):
+            default = nodes.Text("unset" if row.default else "needed")
+        elif row.type.startswith("mapping: see") or row.type == "link or latency":
+            default = nodes.Text("its defaults")
+        kind = row.type.replace(" or null", "")
+        return [[nodes.literal(row.name, row.name)], [nodes.Text(kind)], [default], inline(row.description)]
+
+    out: list[nodes.Node] = [table(["Key", "Type", "Default", "What it does"], map(cells, found), [20, 20, 15, 45])]
+    for nested in nested_models(model):
+        if nested not in without:
+            title = nodes.paragraph("", "", nodes.strong(text=nested.__name__))
+            out += [title, *prose(nested.__doc__), *scenario_table(nested)]
+    return out
+
+
 def config_table(model: type[BaseModel]) -> list[nodes.Node]:
     found = list(rows(model))
     if not found:
@@ -272,6 +295,40 @@ class ConfigModel(Generated):
         yield from config_table(model)
 
 
+class ScenarioPart(Generated):
+    """`{scenario-part} module:Class`: the options of a model of scenario files, where nothing changes while it runs."""
+
+    required_arguments = 1
+
+    def generate(self) -> Iterator[nodes.Node]:
+        module, _, name = self.arguments[0].partition(":")
+        yield from scenario_table(getattr(import_module(module), name))
+
+
+class Faults(Generated):
+    """`{faults}`: what an entry of a scenario's timeline can do, each with its options."""
+
+    def generate(self) -> Iterator[nodes.Node]:
+        from p2pframe.sim.faults import FAULTS, HostsConfig
+
+        for word, model in FAULTS.items():
+            body = scenario_table(model, "do", HostsConfig)
+            yield section(f"`do: {word}`", prose(model.__doc__), body, id=f"fault-{word}")
+
+
+class MeasureOptions(Generated):
+    """`{measure} name`: what a measure says of itself, and its options."""
+
+    required_arguments = 1
+
+    def generate(self) -> Iterator[nodes.Node]:
+        from p2pframe.sim.measures import MEASURES
+
+        measure = MEASURES[self.arguments[0]]
+        yield from prose(measure.__doc__)
+        yield from scenario_table(measure.config)
+
+
 class Plugins(Generated):
     """`{plugins}`: the plugins that come with the package: by kind, with what they do and their options."""
 
@@ -333,6 +390,9 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("page-values", PageValues)
     app.add_directive("values", Values)
     app.add_directive("config-model", ConfigModel)
+    app.add_directive("scenario-part", ScenarioPart)
+    app.add_directive("faults", Faults)
+    app.add_directive("measure", MeasureOptions)
     app.add_directive("plugins", Plugins)
     app.add_directive("command-line", CommandLine)
     return {"parallel_read_safe": True}

@@ -17,6 +17,8 @@ from p2pframe.interfaces import SEAMS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SIMULATE = ROOT / "docs" / "simulate"
+"""Those pages are followed by test_simulate."""
 BLOCK = re.compile(r"^( *)```([^\n]+)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 LANGUAGES = {"python", "yaml", "console", "text", "ini", "toml"}
 WRITE = ROOT / "docs" / "how-to" / "write-plugins"
@@ -37,7 +39,7 @@ def of(language: str) -> list[object]:
         pytest.param(text, id=f"{page.relative_to(ROOT)}:{line}")
         for page in PAGES
         for found, text, line in blocks(page)
-        if found == language
+        if found == language and SIMULATE not in page.parents
     ]
 
 
@@ -70,7 +72,9 @@ def test_each_configuration_checks(text: str, checkout: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [p for p in PAGES if "python" in {b[0] for b in blocks(p)}], ids=lambda page: page.stem
+    "page",
+    [p for p in PAGES if SIMULATE not in p.parents and "python" in {b[0] for b in blocks(p)}],
+    ids=lambda page: page.stem,
 )
 def test_the_python_of_each_page_runs_from_top_to_bottom(page: Path, checkout: Path) -> None:
     space: dict[str, object] = {"__name__": f"page_{page.stem.replace('-', '_')}"}
@@ -177,7 +181,7 @@ def test_the_places_that_the_page_on_backups_names_are_where_the_code_puts_thing
         assert f"storage.sqlite/{name}`" in page and f'"{name}", folder / "{name}"' in Path(engine.__file__).read_text()
 
 
-def test_the_architecture_names_every_part_of_core_and_every_plugin() -> None:
+def test_the_architecture_names_every_part_of_core_and_of_the_simulator_and_every_plugin() -> None:
     from p2pframe.registry import Registry
 
     page = (ROOT / "docs" / "architecture.md").read_text()
@@ -192,6 +196,13 @@ def test_the_architecture_names_every_part_of_core_and_every_plugin() -> None:
     # The address book's and the scheduler's own records, and the stack's look at itself, go without a line.
     assert core - named <= {"address_rows", "address_table", "wanted"}
     assert named <= core
+    sim = ROOT / "p2pframe" / "sim"
+    files = {path.stem for path in sim.glob("*.py")} | {
+        path.name for path in sim.iterdir() if (path / "__init__.py").exists()
+    }
+    table = page.split("| File of `sim/` | What it is |")[1].split("\n\n")[0]
+    named = {name for line in table.splitlines() for name in re.findall(r"`(\w+)`", (line.split("|") + ["", ""])[1])}
+    assert named == files - {"__init__"}
     for kind in SEAMS:
         (row,) = [row for row in rows if row.startswith(f"| {kind} |")]
         built_in, examples = (set(re.split(r", ", cell.strip())) for cell in row.split("|")[3:5])
