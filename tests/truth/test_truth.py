@@ -43,8 +43,8 @@ class Case:
     seeds: int
 
 
-# Flooding leaves nothing to chance but the order of what comes at once. In trickles each delay is drawn, and items of the
-# same minute share many of them: with 200 items a run's percentiles have a standard deviation of 3%.
+# Flooding leaves nothing to chance but the order of what comes at once. In trickles each delay is drawn, and items of
+# the same minute share many of them: with 200 items a run's percentiles have a standard deviation of 3%.
 CASES = [Case("flood", 30, 0.6, 8, 2.5, 1), Case("inventory", 200, 0.3, 12, 5.0, 4)]
 
 
