@@ -1,4 +1,6 @@
-"""`python -m benchmarks [NAME...]`: runs the benchmarks named, or all, and prints figures, ratios and what was missed.
+"""`python -m benchmarks [NAME...]`: runs the benchmarks named, or all but the long ones.
+
+Prints figures, ratios and what was missed.
 
 The exit status is 1 where a target was missed or a benchmark failed, 2 for a name that there is not.
 """
@@ -12,14 +14,16 @@ import traceback
 
 from benchmarks.figures import Row, table
 
-NAMES = ("messages", "inventory", "hop", "headers", "blocks", "sessions", "startup")
+NAMES = ("messages", "inventory", "hop", "headers", "blocks", "sessions", "startup", "simulation")
+LONG = ("simulation_large",)
+"""Run only where they are named."""
 
 
 def main(names: list[str]) -> int:
     """Run them."""
-    wrong = [name for name in names if name not in NAMES]
+    wrong = [name for name in names if name not in (*NAMES, *LONG)]
     if wrong:
-        print(f"error: no benchmark {', '.join(wrong)}; there are {', '.join(NAMES)}", file=sys.stderr)
+        print(f"error: no benchmark {', '.join(wrong)}; there are {', '.join((*NAMES, *LONG))}", file=sys.stderr)
         return 2
     rows: list[Row] = []
     broken: list[str] = []
