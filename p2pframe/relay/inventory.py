@@ -240,8 +240,10 @@ class InventoryRelay:
         if giver is not None:
             self._mark(giver, entry.keys)
         rank = (*entry.order, entry)
+        keys = entry.keys
         for told in list(links.values()):
-            if told is giver or told.gone or told.knows(entry):
+            known = told.known
+            if told is giver or told.gone or (known is not None and known.any_of(keys)):
                 continue
             if told.link.urgent:
                 self._tell_urgent(told, entry)

@@ -141,10 +141,13 @@ class Conversation:
         if topic == BLOCK:
             self._announce_blocks([item.id for item in items])
         else:
-            rate = self.fee_filter
-            told = [item for item in items if item.priority is None or item.priority >= rate]
-            kind = MSG_WTX if self.wtxid else MSG_TX
-            self._send_inventory(kind, [self._transaction_id(item) for item in told])
+            rate, wtxid = self.fee_filter, self.wtxid
+            ids = [
+                item.id if wtxid or not item.aliases else item.aliases[0]
+                for item in items
+                if item.priority is None or item.priority >= rate
+            ]
+            self._send_inventory(MSG_WTX if wtxid else MSG_TX, ids)
 
     def request(self, topic: Topic, ids: Sequence[ItemId]) -> None:
         """See `IConversation.request`."""
@@ -433,9 +436,6 @@ class Conversation:
         self.session.fact(Fact("no-such-service", Floor.END, "asked for a service that we do not offer", proven=True))
 
     # --- inside ---
-
-    def _transaction_id(self, item: Item) -> bytes:
-        return item.id if self.wtxid or not item.aliases else item.aliases[0]
 
     def _send_inventory(self, kind: int, ids: Sequence[bytes]) -> None:
         for start in range(0, len(ids), INVENTORY_CHUNK):
