@@ -108,8 +108,9 @@ class BitcoinWorkload:
     def produce(self, topic: Topic, size: int) -> Deferred[ItemId]:
         """See `IWorkload.produce`.
 
-        A block has as many of the pool's transactions as fit (none without `confirm`), and the rest of `size` as dead weight in its coinbase;
-        its least is about 200 bytes, its most 950,000. A transaction has 191 to 99,000. Sizes beyond come to these.
+        A block has as many of the pool's transactions as fit (none without `confirm`), and the rest of `size` as dead
+        weight in its coinbase; its least is about 200 bytes, its most 950,000. A transaction has 191 to 99,000. Sizes
+        beyond come to these.
         """
         if topic == BLOCK:
             template = self._bitcoin.template()
