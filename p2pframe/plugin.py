@@ -193,8 +193,8 @@ def plugin(
 ) -> Callable[[C], C]:
     """Make a class a plugin of the kind whose interface it implements (`kind` chooses where it implements several).
 
-    `unrepeatable` says why runs with it can't be repeated (a library that draws its own chance, say): the simulator runs
-    it, and `p2pframe sim --check` refuses it by name with this reason.
+    `unrepeatable` says why runs with it can't be repeated (a library that draws its own chance, say): the simulator
+    runs it, and `p2pframe sim --check` refuses it by name with this reason.
 
     Raises `PluginError` for a name that is not lower-case words with dashes, no docstring, or no interface of a seam.
     """

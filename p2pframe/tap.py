@@ -7,7 +7,6 @@ on a pipe for word from the daemon, and we send it once the node has started or 
 from __future__ import annotations
 
 # real world: everything: it makes a service of a process
-
 import atexit
 import os
 import signal
