@@ -24,7 +24,11 @@ from p2pframe.sim.scenario_file import load_scenario
 ROOT = Path(__file__).parents[2]
 SIMULATE = ROOT / "docs" / "simulate"
 BLOCK = re.compile(r"^```([^\n]+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-FOLLOWED = [page for page in sorted(SIMULATE.rglob("*.md")) if page.parent != SIMULATE / "scenarios" and "\n```" in page.read_text()]
+FOLLOWED = [
+    page
+    for page in sorted(SIMULATE.rglob("*.md"))
+    if page.parent != SIMULATE / "scenarios" and "\n```" in page.read_text()
+]
 REFERENCE = SIMULATE / "scenario-files.md"
 
 

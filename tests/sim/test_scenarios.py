@@ -58,7 +58,7 @@ SMALL = {
             "addresses.live_least": {"churn.0.up": "11min", "churn.0.down": "20h", "churn.0.share": "0.6"},
             # One seed, that knows five.
             "addresses.size_least": {
-                "names": "{%s}" % ", ".join(f"seed-{n}.example: {{groups: [nodes], count: 2}}" for n in (1, 2, 3)),
+                "names": str({f"seed-{n}.example": {"groups": ["nodes"], "count": 2} for n in (1, 2, 3)}),
                 "hosts.nodes.override.networks.bitcoin.topology": "{plugin: random, outbound: 1, block_relay: 0}",
             },
             "agreement.answers": NOBODY,
