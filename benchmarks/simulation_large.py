@@ -1,7 +1,7 @@
 """The simulator with 10,000 whole Bitcoin nodes: blocks and transactions from the first start to the last word.
 
 Takes some minutes and several gigabytes, so that it runs only where it is named. It is as
-examples/scenarios/propagation.yaml, but shorter: 60 virtual seconds, with one block and about 15 transactions.
+examples/scenarios/propagation.yaml, but shorter: 60 virtual seconds, with one block and some twenty transactions.
 """
 
 from __future__ import annotations
