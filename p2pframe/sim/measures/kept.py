@@ -1,7 +1,7 @@
 """Whether anything was lost: items that the workload made and nodes took, and that nobody has in the end.
 
-What a host made and told nobody of before it went down is gone by right, and told apart: no network can keep what it
-never had.
+What a host made and told nobody of before it went down is told apart (`unheard`): the network never had it. Whether the
+host should have told is another question; look at it before you leave it out.
 """
 
 from __future__ import annotations
