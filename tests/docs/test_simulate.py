@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -70,11 +71,12 @@ def commands(page: Path) -> list[str]:
 def test_a_page_can_be_followed(page: Path, checkout: Path) -> None:
     space: dict[str, object] = {"__name__": "page"}
     todo = commands(page)
-    later = blocks(page)[1:]
+    shown = blocks(page)
     scenarios: list[Path] = []
     if page == REFERENCE:
-        (checkout / "node.yaml").write_text(next(text for _, kind, text in blocks(page) if "applications:" in text))
-    for (before, language, text), after in zip(blocks(page), [*later, ("", "", "")], strict=True):
+        node = next(text for _, kind, text in shown if kind == "yaml" and "\napplications:" in text)
+        (checkout / "node.yaml").write_text(node)
+    for (before, language, text), after in pairwise([*shown, ("", "", "")]):
         if language == "yaml":
             assert text.startswith("version: 1\n")
             named = re.findall(r"`([\w-]+\.yaml)`", before)
