@@ -102,6 +102,9 @@ class Limits(PluginConfig):
     validations: int = live(256, ge=1, description="Items whose validation may be under way at once.")
     validation_timeout: Duration = live(60.0, gt=0, description="A validation that has not ended by then is given up.")
     waiting_items: int = live(100, ge=1, description="Items kept while what they wait for is fetched.")
+    untold_items: int = live(
+        1_000, ge=1, description="Items of our own that wait to be told of while there is no session."
+    )
     rejected_items: int = live(50_000, ge=100, description="Rejected ids remembered.")
     spreads: int = live(1_000, ge=1, description="Items whose spread is measured, the latest.")
     score_interval: Duration = live(10.0, gt=0, description="How often scorers sample each session.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -109,6 +110,10 @@ class Items:
         self._rejected: OrderedDict[tuple[Topic, ItemId], None] = OrderedDict()
         self._waiting: OrderedDict[tuple[Topic, ItemId], _Waiting] = OrderedDict()
         self._spreads: OrderedDict[tuple[Topic, ItemId], _SpreadRecord] = OrderedDict()
+        self._links: dict[Topic, dict[SessionId, None]] = {}
+        """The links that there are, by topic."""
+        self._untold: OrderedDict[tuple[Topic, ItemId], Item] = OrderedDict()
+        """Items of our own that the relay policy was given while there was no link: it tells nobody who comes later."""
         self.heard: Callable[[ISession, Topic, Sequence[ItemId]], None] | None = None
         """Told of every announcement, where somebody measures; see `p2pframe.sim.measures`."""
         self.relay_log = RelayLog(log)
@@ -183,6 +188,8 @@ class Items:
         """See `IItems.spread`."""
         self._note_spread(item, source)
         link = source.link(item.topic) if source is not None else None
+        if source is None and not self._links.get(item.topic) and self._topics[item.topic].scheduled:
+            self._keep_untold(item)
         if self._relay is not None:
             try:
                 self._relay.accepted(item, link)
@@ -211,6 +218,8 @@ class Items:
     def withdraw(self, topic: Topic, ids: Iterable[ItemId]) -> None:
         """See `IItems.withdraw`."""
         gone = tuple(ids)
+        for id in gone:
+            self._untold.pop((topic, id), None)
         if gone and self._relay is not None:
             self._call_relay("withdrawn", lambda relay: relay.withdrawn(topic, gone))
 
@@ -480,8 +489,24 @@ class Items:
 
     def link_added(self, link: ILink) -> None:
         """A session has opened: the relay policy gets its link."""
+        self._links.setdefault(link.topic, {})[link.id] = None
         self._call_relay("link_added", lambda relay: relay.link_added(link))
+        if self._untold:
+            for key in [key for key in self._untold if key[0] == link.topic]:
+                self._call_relay("accepted", partial(_accepted_now, self._untold.pop(key)))
 
     def link_removed(self, link: ILink) -> None:
         """A session is ending: the relay policy forgets its link."""
+        self._links.get(link.topic, {}).pop(link.id, None)
         self._call_relay("link_removed", lambda relay: relay.link_removed(link))
+
+    def _keep_untold(self, item: Item) -> None:
+        """What syncs by itself (`scheduled` is False) needs none of this: who comes asks for it."""
+        while len(self._untold) >= self._limits().untold_items:
+            self._untold.popitem(last=False)
+            self._outcomes.add(1, item.topic, "untold")
+        self._untold[item.topic, item.id] = item
+
+
+def _accepted_now(item: Item, relay: IRelayPolicy) -> None:
+    relay.accepted(item, None)

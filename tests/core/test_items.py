@@ -196,6 +196,40 @@ def test_items_that_wait_are_bounded_and_judged_when_what_they_wait_for_is_there
     assert set(core.store.held) == {parent.id, *(item(n).id for n in (2, 3, 4))}
 
 
+class Told:
+    """A relay policy that notes what it is told, and a link of it."""
+
+    def __init__(self, id: int = 1) -> None:
+        self.id, self.topic = id, TX
+        self.heard: list[tuple] = []
+        self.accepted = lambda item, source: self.heard.append(("accepted", item.id[-1]))
+        self.link_added = lambda link: self.heard.append(("added", link.id))
+        self.link_removed = lambda link: self.heard.append(("removed", link.id))
+        self.withdrawn = lambda topic, ids: None
+
+
+def test_what_is_made_while_there_is_nobody_is_told_to_who_comes_within_bounds():
+    core = Core(untold_items=2)
+    relay = Told()
+    core.items.bind({TX: core.store}, {TX: [core]}, relay)
+    for number in (1, 2, 3, 4):
+        core.items.publish(item(number))
+    assert core.outcomes()["untold"] == 2
+    core.items.withdraw(TX, [item(4).id])
+    relay.heard.clear()
+    core.items.link_added(Told(7))
+    assert relay.heard == [("added", 7), ("accepted", 3)], "the latest that are still there, once the link is"
+    core.items.publish(item(5))
+    core.items.link_added(Told(8))
+    assert relay.heard[2:] == [("accepted", 5), ("added", 8)], "nobody is told twice while somebody is there"
+    for id in (7, 8, 9):
+        core.items.link_removed(Told(id))
+    relay.heard.clear()
+    core.items.publish(item(6))
+    core.items.link_added(Told(10))
+    assert relay.heard == [("accepted", 6), ("added", 10), ("accepted", 6)]
+
+
 def test_spreads_are_bounded():
     core = Core(spreads=10)
     for number in range(50):

@@ -59,6 +59,7 @@ LIMITS = {
     "validations": ("items", "core/test_items.py::test_validations_at_once_are_bounded_and_one_that_never_ends_is_given_up"),
     "validation_timeout": ("items", "core/test_items.py::test_validations_at_once_are_bounded_and_one_that_never_ends_is_given_up"),
     "waiting_items": ("items", "core/test_items.py::test_items_that_wait_are_bounded_and_judged_when_what_they_wait_for_is_there"),
+    "untold_items": ("items", "core/test_items.py::test_what_is_made_while_there_is_nobody_is_told_to_who_comes_within_bounds"),
     "rejected_items": ("items", "core/test_items.py::test_rejected_ids_are_remembered_within_bounds"),
     "spreads": ("items", "core/test_items.py::test_spreads_are_bounded"),
     "book_new_buckets": ("book_evicted", "core/test_address_book.py::test_a_full_book_is_small_and_bounded"),
