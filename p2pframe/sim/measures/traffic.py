@@ -73,10 +73,10 @@ class Traffic(Measure):
         largest = sorted(sums, key=lambda kind: (-sums[kind][1], kind))[:20]
         self.run.curves.append(
             Curve(
-                "traffic.types", "Payload by message type", "type", "bytes",
+                "traffic.types", "Received by type, with headers", "type", "bytes",
                 [(float(n), float(sums[kind][1])) for n, kind in enumerate(largest)], kind="bars", labels=largest,
             )
         )  # fmt: skip
         self.run.curves.append(
-            Curve("traffic", "Payload received", TIME, "bytes per second, all hosts", self._rate, kind="steps")
+            Curve("traffic", "Received, with headers", TIME, "bytes per second, all hosts", self._rate, kind="steps")
         )
