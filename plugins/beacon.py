@@ -169,6 +169,11 @@ class BeaconProtocol(Service):
         else:
             self._seen(datagram, source)
 
+    def awaited(self, data: bytes, source: PeerAddress) -> bool:
+        """An answer with a nonce that was sent to this address: see `IDatagramReceiver.awaited`."""
+        asked = self._asked.get(data[9:17])
+        return asked is not None and asked[0] == source
+
     def _here(self, datagram: Datagram, source: PeerAddress) -> None:
         if datagram.nonce in self._asked:
             self._ignored.add(1, "our own")

@@ -47,12 +47,12 @@ class DatagramGate:
     def datagram_received(self, data: bytes, source: PeerAddress) -> None:
         """See `IDatagramReceiver`: called by the transport."""
         network = self._network
-        if not network.gate.datagram(source, network.clock.seconds()):
+        if self._receiver is None:
+            return
+        if not network.gate.datagram(source, network.clock.seconds(), data, self._receiver):
             self._received.add(1, "dropped")
             return
         self._received.add(1, "taken")
-        if self._receiver is None:
-            return
         try:
             self._receiver.datagram_received(data, source)
         except Exception:  # noqa: BLE001 - one bad datagram must not end the node

@@ -15,6 +15,7 @@ from p2pframe.core.bans import BanList
 from p2pframe.core.events import Events
 from p2pframe.core.limits import BucketTable, Budget, Rates, TokenBucket
 from p2pframe.interfaces.context import Metrics
+from p2pframe.interfaces.datagram import IDatagramReceiver
 from p2pframe.model import ALLOW, Action, PeerAddress, PeerId, Penalty, Verdict, netgroup
 
 SUMMARY_EVERY = 60.0
@@ -209,22 +210,27 @@ class Gate:
         """A new session's budget of messages and bytes: full."""
         return Budget(self._rates)
 
-    def datagram(self, source: PeerAddress, now: float) -> bool:
+    def datagram(self, source: PeerAddress, now: float, data: bytes, receiver: IDatagramReceiver) -> bool:
         """Called for each datagram before it is looked at: False to drop it, which is counted.
 
-        The source may be forged, so nothing here is held against it but its netgroup's rate.
+        The source may be forged, so nothing here is held against it but its netgroup's rate; and what answers a question
+        of ours in a way that could not be guessed passes any rate: a flood forged from a peer's address must not keep us
+        from hearing that peer.
         """
         if self._bans.check(source, None, self._network) is not None:
             self._dropped.add(1, "banned")
             return False
         # The netgroup first: what one group sends too much must not use up what is there for all.
         if not self._group_datagrams.take(netgroup(source), 1, now):
-            self._dropped.add(1, "netgroup-rate")
-            return False
-        if not self._datagrams.take(1, now):
-            self._dropped.add(1, "rate")
-            return False
-        return True
+            reason = "netgroup-rate"
+        elif not self._datagrams.take(1, now):
+            reason = "rate"
+        else:
+            return True
+        if receiver.awaited(data, source):
+            return True
+        self._dropped.add(1, reason)
+        return False
 
     def _judge(self, address: PeerAddress, now: float) -> Verdict:
         penalty = self._bans.check(address, None, self._network)

@@ -24,7 +24,7 @@ on it), IItems and IScheduler (the way of an item), IAddressBook, INodeView and 
 
 A plugin that has live config fields also provides IReconfigurable; one that also provides
 `twisted.application.service.IService` is started and stopped with its network; a protocol may
-provide IStatus, and an application IWorkload.
+provide IStatus, ISeedNames, IPeerExchange, IRendezvous and IVisitor, and an application IWorkload.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from p2pframe.interfaces.application import IApplication
 from p2pframe.interfaces.authenticator import IAuthenticator
 from p2pframe.interfaces.context import Counter, Entropy, Gauge, IContext, IHostReactor, Metrics
 from p2pframe.interfaces.datagram import IDatagramPort, IDatagramReceiver, IDatagramTransport
-from p2pframe.interfaces.discovery import DiscoveryState, IDiscovery, ISeedNames
+from p2pframe.interfaces.discovery import DiscoveryState, IDiscovery, IPeerExchange, ISeedNames
 from p2pframe.interfaces.item_store import IItemStore
 from p2pframe.interfaces.items import IItems, IScheduler
 from p2pframe.interfaces.node import (
@@ -52,6 +52,7 @@ from p2pframe.interfaces.node import (
 )
 from p2pframe.interfaces.protocol import IConversation, INetworkProtocol, TopicRules, Use
 from p2pframe.interfaces.relay import IRelayPolicy
+from p2pframe.interfaces.rendezvous import IRendezvous
 from p2pframe.interfaces.scorer import IScorer
 from p2pframe.interfaces.session import ILink, ISession
 from p2pframe.interfaces.storage import IBlob, INamespace, IStorage
@@ -59,6 +60,7 @@ from p2pframe.interfaces.topology import ITopology
 from p2pframe.interfaces.transport import ITransport, Listener
 from p2pframe.interfaces.upgrade import IUpgrade, IUpgradeState, Upgraded
 from p2pframe.interfaces.validator import IValidator
+from p2pframe.interfaces.visit import IVisitor, Visit
 from p2pframe.interfaces.workload import IWorkload
 
 SEAMS: Mapping[str, tuple[InterfaceClass, ...]] = {
@@ -102,8 +104,10 @@ __all__ = [
     "INetworkProtocol",
     "INodeControl",
     "INodeView",
+    "IPeerExchange",
     "IReconfigurable",
     "IRelayPolicy",
+    "IRendezvous",
     "IScheduler",
     "IScorer",
     "ISeedNames",
@@ -115,6 +119,7 @@ __all__ = [
     "IUpgrade",
     "IUpgradeState",
     "IValidator",
+    "IVisitor",
     "IWorkload",
     "Listener",
     "Metrics",
@@ -123,4 +128,5 @@ __all__ = [
     "TopicRules",
     "Upgraded",
     "Use",
+    "Visit",
 ]

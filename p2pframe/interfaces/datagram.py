@@ -17,6 +17,13 @@ class IDatagramReceiver(Interface):
         An exception is logged with the plugin's name and counted; the datagram is lost.
         """
 
+    def awaited(data: bytes, source: PeerAddress) -> bool:
+        """Called for a datagram that is over a rate: True lets it through, as an answer that could not be guessed.
+
+        Must be cheap and must not raise. Whoever forges a flood from a peer's address can then not keep us from hearing
+        that peer.
+        """
+
 
 class IDatagramPort(Interface):
     """An open datagram socket, as a protocol sees it."""

@@ -59,3 +59,21 @@ class ISeedNames(Interface):
 
     def seed_names() -> Sequence[str]:
         """DNS names whose A and AAAA records are addresses of peers; empty where the network has none."""
+
+
+class IPeerExchange(Interface):
+    """A protocol may also provide this: addresses over its own messages (Bitcoin's getaddr and addr, BEP 11)."""
+
+    def ask(limit: int, peers: int) -> Deferred[Sequence[FoundAddress]]:
+        """Ask at most `peers` of the peers held, others than those asked last, for addresses.
+
+        Fires with at most `limit` of what they tell within the protocol's own patience; empty where nobody is held or
+        tells anything.
+        """
+
+    def tell(addresses: Sequence[PeerAddress], peers: int) -> int:
+        """Tell at most `peers` of the peers held, others than those told last, that we are reached at `addresses`.
+
+        Returns how many were told. Where our own outside address is not known, `addresses` is what is bound, and the
+        protocol tells none that could not be reached.
+        """

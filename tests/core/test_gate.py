@@ -124,7 +124,7 @@ def test_the_banned_are_refused_both_ways_with_the_evidence():
     assert (verdict.action, verdict.rule, verdict.reason) == (Action.DISCONNECT, "gate.ban", "banned")
     assert "192.0.2.0/24 in net by operator: spam (seen it)" in verdict.evidence
     assert not world.gate.dial(peer())
-    assert not world.gate.datagram(peer(), 0.0)
+    assert not world.gate.datagram(peer(), 0.0, b"", NOBODY)
     world.unix += 61
     assert world.gate.accept(peer(), 0.0)
     assert world.gate.dial(peer())
@@ -144,8 +144,8 @@ def test_the_discouraged_may_come_in_until_the_slots_are_nearly_full():
 
 def test_datagrams_of_one_netgroup_are_limited_dropped_and_counted():
     world = World(Limits(netgroup_datagrams_per_second=10, netgroup_datagrams_burst=20, datagrams_burst=25))
-    assert sum(world.gate.datagram(peer(), 0.0) for _ in range(100)) == 20
-    assert sum(world.gate.datagram(peer("10.0.0.1"), 0.0) for _ in range(100)) == 5
+    assert sum(world.gate.datagram(peer(), 0.0, b"", NOBODY) for _ in range(100)) == 20
+    assert sum(world.gate.datagram(peer("10.0.0.1"), 0.0, b"", NOBODY) for _ in range(100)) == 5
     assert world.count("datagrams_dropped_total", "netgroup-rate") == 80 + 80
     assert world.count("datagrams_dropped_total", "rate") == 15
 

@@ -18,7 +18,7 @@ from p2pframe.errors import StartError
 from p2pframe.interfaces import IDatagramPort, IDatagramReceiver, IDatagramTransport
 from p2pframe.model import PeerAddress
 from p2pframe.testing.context import FakeContext, result_of
-from plugins.udp import UdpConfig, UdpPort, UdpTransport
+from p2pframe.transports.udp import UdpConfig, UdpPort, UdpTransport
 
 
 @implementer(IDatagramReceiver)
