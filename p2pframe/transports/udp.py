@@ -1,20 +1,14 @@
-"""A datagram transport in one file: UDP. A worked example of `IDatagramTransport`.
+"""Datagrams over UDP, IPv4 or IPv6.
 
     networks:
       mainline:
         transports: [{plugin: udp, listen: "0.0.0.0:6881"}]
 
-`open` binds a socket on the context's reactor and hands back a port; from then on core's receiver gets what arrives.
 There are no sessions here: the source of a datagram may be forged, so nothing it causes may hurt anybody but its own
-sender.
-
-What a transport owes to the rest:
-
-- bounds: datagrams over `largest` are dropped, both ways, and counted. The socket's own queue is the system's;
-- what the system refuses to send (no route, a full buffer, a port nobody listens on) is counted and lost, as on the
-  network;
-- speed: on a real socket `sendto` is called directly, which saves a third on many small packets; where there is no
-  socket (the simulator, a test) `transport.write` does.
+sender. Datagrams over `largest` are dropped, both ways, and counted; the socket's own queue is the system's. What the
+system refuses to send (no route, a full buffer, a port nobody listens on) is counted and lost, as on the network. On a
+real socket `sendto` is called directly, which saves a third on many small packets; where there is none (the simulator,
+a test) `transport.write` does.
 """
 
 from __future__ import annotations

@@ -34,6 +34,14 @@ class World:
         return self.metrics.snapshot()["p2pframe_" + name].get(("net", *labels), 0)
 
 
+class Nobody:
+    def awaited(self, data, source):
+        return False
+
+
+NOBODY = Nobody()
+
+
 def peer(text="192.0.2.1", port=8333):
     return PeerAddress.of(text, port)
 

@@ -28,6 +28,9 @@ class Receiver:
         self.fails = fails
         self.waiting = None
 
+    def awaited(self, data, source):
+        return False
+
     def datagram_received(self, data, source):
         self.got.append((data, source))
         if self.waiting is not None:

@@ -51,6 +51,10 @@ class Receiver:
         """Keep it."""
         self.got.append((data, source))
 
+    def awaited(self, data: bytes, source: PeerAddress) -> bool:
+        """Nothing is."""
+        return False
+
 
 class _World:
     """Alice and bob, each with an open port."""

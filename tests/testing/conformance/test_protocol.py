@@ -382,6 +382,9 @@ def made_of_datagrams(**methods):
             self.port = port
             return self
 
+        def awaited(self, data, source):
+            return False
+
         def datagram_received(self, data, source):
             if data[:1] == b"?" and len(data) == 8:
                 self.port.send(b"!" + data[1:], source)
