@@ -1,0 +1,1 @@
+"""The BitTorrent DHT, "mainline": `protocol` is the plugin, `api` what applications import."""
