@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IDelayedCall
 
+from p2pframe.interfaces import IHoldsPeers
 from p2pframe.model import Drop, Slot
 
 if TYPE_CHECKING:
@@ -64,11 +65,13 @@ class Timers:
         """Run every timer, at the interval that the network's limits say now."""
         self.stop()
         limits = self._network.limits
-        self._every(limits.dial_interval, self._network.dialer.step, "dialer")
         self._every(_DISCOVER_INTERVAL, self._discover, "discovery")
         self._every(limits.tick, self._tick, "tick")
-        self._every(limits.score_interval, self._score, "score")
-        self._every(_ROTATE_INTERVAL, self._rotate, "rotate")
+        if self._network.parts.transports:
+            # Where there are no connections nobody is dialled, scored or rotated.
+            self._every(limits.dial_interval, self._network.dialer.step, "dialer")
+            self._every(limits.score_interval, self._score, "score")
+            self._every(_ROTATE_INTERVAL, self._rotate, "rotate")
 
     def stop(self) -> None:
         """End them all."""
@@ -106,8 +109,11 @@ class Timers:
                 session.close(drop.reason, drop.evidence)
 
     def _discover(self) -> None:
-        network = self._network
+        network, protocol = self._network, self._network.protocol
+        uptime = network.clock.seconds() - self._started
+        if IHoldsPeers.providedBy(protocol):
+            network.finder.step(uptime, protocol.held, protocol.wanted)
+            return
         slots, used = network.slots(), network.open_sessions()
         wanted = slots.get(Slot.OUTBOUND, 0) + slots.get(Slot.BLOCK_RELAY, 0)
-        uptime = network.clock.seconds() - self._started
         network.finder.step(uptime, used[Slot.OUTBOUND] + used[Slot.BLOCK_RELAY], wanted)

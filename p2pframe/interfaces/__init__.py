@@ -24,7 +24,7 @@ on it), IItems and IScheduler (the way of an item), IAddressBook, INodeView and 
 
 A plugin that has live config fields also provides IReconfigurable; one that also provides
 `twisted.application.service.IService` is started and stopped with its network; a protocol may
-provide IStatus, ISeedNames, IPeerExchange, IRendezvous and IVisitor, and an application IWorkload.
+provide IStatus, ISeedNames, IHoldsPeers, IPeerExchange, IRendezvous and IVisitor, and an application IWorkload.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from zope.interface.interface import InterfaceClass
 from p2pframe.interfaces.application import IApplication
 from p2pframe.interfaces.authenticator import IAuthenticator
 from p2pframe.interfaces.context import Counter, Entropy, Gauge, IContext, IHostReactor, Metrics
-from p2pframe.interfaces.datagram import IDatagramPort, IDatagramReceiver, IDatagramTransport
+from p2pframe.interfaces.datagram import IDatagramPort, IDatagramReceiver, IDatagramTransport, IHoldsPeers
 from p2pframe.interfaces.discovery import DiscoveryState, IDiscovery, IPeerExchange, ISeedNames
 from p2pframe.interfaces.item_store import IItemStore
 from p2pframe.interfaces.items import IItems, IScheduler
@@ -96,6 +96,7 @@ __all__ = [
     "IDatagramReceiver",
     "IDatagramTransport",
     "IDiscovery",
+    "IHoldsPeers",
     "IHostReactor",
     "IItemStore",
     "IItems",

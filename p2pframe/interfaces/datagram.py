@@ -25,6 +25,13 @@ class IDatagramReceiver(Interface):
         """
 
 
+class IHoldsPeers(Interface):
+    """A protocol of datagrams may also provide this: what discovery goes by where there are no sessions to count."""
+
+    held: int = Attribute("Peers that are known to answer.")
+    wanted: int = Attribute("How many there should be at least.")
+
+
 class IDatagramPort(Interface):
     """An open datagram socket, as a protocol sees it."""
 

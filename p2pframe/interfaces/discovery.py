@@ -15,8 +15,9 @@ from p2pframe.model import FoundAddress, PeerAddress
 class DiscoveryState:
     """What a discovery plugin decides on whether it is due; times in seconds.
 
-    `outbound` counts open dialled sessions (manual ones not), `wanted` the slots for them; `last_run` is how long ago
-    this plugin's latest `find` began, None for never.
+    `outbound` counts open dialled sessions (manual ones not), `wanted` the slots for them; in a network of datagrams
+    they are what its protocol holds and wants (`IHoldsPeers`). `last_run` is how long ago this plugin's latest `find`
+    began, None for never.
     """
 
     uptime: float

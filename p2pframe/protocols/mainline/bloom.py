@@ -21,9 +21,7 @@ class Bloom:
 
     def add(self, host: bytes) -> None:
         """Add an address of 4 or 16 bytes."""
-        digest = sha1(host, usedforsecurity=False).digest()
-        for at in (0, 2):
-            self._bits |= 1 << ((digest[at] | digest[at + 1] << 8) % _BITS)
+        self._bits |= _bits_of(host)
 
     def union(self, other: Bloom) -> None:
         """Add whatever the other holds."""
@@ -34,5 +32,15 @@ class Bloom:
         zeros = min(_BITS - 1, _BITS - self._bits.bit_count())
         return log(max(zeros, 1) / _BITS) / (2 * log(1 - 1 / _BITS))
 
+    def __contains__(self, host: bytes) -> bool:
+        """Whether an address may have been added: never wrong about one that was."""
+        bits = _bits_of(host)
+        return self._bits & bits == bits
+
     def __bytes__(self) -> bytes:
         return self._bits.to_bytes(BYTES, "little")
+
+
+def _bits_of(host: bytes) -> int:
+    digest = sha1(host, usedforsecurity=False).digest()
+    return 1 << (digest[0] | digest[1] << 8) % _BITS | 1 << (digest[2] | digest[3] << 8) % _BITS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from string import hexdigits
 from typing import NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
@@ -9,6 +10,7 @@ from p2pframe.protocols.mainline.signed_items import KEY_BYTES, SALT_BYTES, muta
 
 _PREFIX = "urn:btpk:"
 _LONGEST = 4096
+_FIELDS = 32
 
 
 class KeyMagnet(NamedTuple):
@@ -33,11 +35,15 @@ def parse(link: str) -> KeyMagnet:
     parts = urlsplit(link)
     if parts.scheme != "magnet":
         raise ValueError("a magnet link begins with magnet:?")
-    fields = dict(reversed(parse_qsl(parts.query)))
-    source = fields.get("xs", "")
-    if not source.startswith(_PREFIX):
+    fields = parse_qsl(parts.query, max_num_fields=_FIELDS)
+    # A link may name other exact sources too (BEP 9's are files).
+    sources = [text for name, text in fields if name == "xs" and text.lower().startswith(_PREFIX)]
+    salts = [text for name, text in fields if name == "s"]
+    if not sources:
         raise ValueError(f"the link has no xs={_PREFIX}<public key>")
-    key, salt = _hex(source[len(_PREFIX) :], "public key"), _hex(fields.get("s", ""), "salt")
+    if len(sources) > 1 or len(salts) > 1:
+        raise ValueError("the link names more than one public key or salt: which is meant?")
+    key, salt = _hex(sources[0][len(_PREFIX) :], "public key"), _hex(salts[0] if salts else "", "salt")
     if len(key) != KEY_BYTES:
         raise ValueError(f"a public key has {KEY_BYTES} bytes, this has {len(key)}")
     if len(salt) > SALT_BYTES:
@@ -46,7 +52,7 @@ def parse(link: str) -> KeyMagnet:
 
 
 def _hex(text: str, what: str) -> bytes:
-    try:
-        return bytes.fromhex(text)
-    except ValueError:
-        raise ValueError(f"the {what} is not written in hex digits") from None
+    # bytes.fromhex skips blanks, which here are a link that was broken on its way.
+    if len(text) % 2 or not set(text) <= set(hexdigits):
+        raise ValueError(f"the {what} is not written in pairs of hex digits")
+    return bytes.fromhex(text)

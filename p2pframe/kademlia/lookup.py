@@ -1,0 +1,239 @@
+"""Kademlia's iterative lookup, as a machine without I/O: whom to ask next, and when the nearest nodes are known.
+
+    lookup = Lookup(target, own, start)
+    for candidate in lookup.ask(): ...      send each a query
+    lookup.answered(candidate, nodes)       its answer; then ask() again
+    lookup.late(candidate)                  no answer yet: one more may be asked meanwhile
+    lookup.failed(candidate)                no answer will come
+    lookup.done, lookup.closest()
+
+It is done when the k nearest nodes of all that may still be there have answered. Nobody is waited for in vain: one whose
+answer is late stands aside for the next in line, and its own answer counts when it comes. With several `paths` no node is
+asked on two of them: an answer that is a lie leads one path astray, not all (S/Kademlia, section 4.4).
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Callable, Hashable, Iterable
+from typing import Generic, TypeVar
+
+A = TypeVar("A", bound=Hashable)
+
+NEW, ASKED, LATE, ANSWERED, FAILED = range(5)
+_WIDEST = 3
+"""Late answers let at most so many times `alpha` queries be under way."""
+
+
+class Candidate(Generic[A]):
+    """A node that a lookup knows of. `id` is None for an address to start at, until it has answered."""
+
+    __slots__ = ("address", "distance", "hop", "id", "path", "state")
+
+    def __init__(self, identity: int | None, address: A, distance: int, path: int, hop: int) -> None:
+        self.id = identity
+        self.address = address
+        self.distance = distance
+        self.path = path
+        self.hop = hop
+        self.state = NEW
+
+    def __lt__(self, other: Candidate[A]) -> bool:
+        return self.distance < other.distance
+
+
+class Lookup(Generic[A]):
+    """A lookup of `target` by the node `own`, from the nodes `start` on (id and address of each).
+
+    `k` nearest are looked for with `alpha` queries at once (for each of `paths` its share). One `host` is asked once, and
+    one of a `group`; at most `most` nodes are remembered, and asked; `per_reply` are taken from an answer.
+    """
+
+    def __init__(
+        self,
+        target: int,
+        own: int | None,
+        start: Iterable[tuple[int, A]],
+        *,
+        k: int = 8,
+        alpha: int = 4,
+        paths: int = 1,
+        host: Callable[[A], Hashable] | None = None,
+        group: Callable[[A], Hashable] | None = None,
+        most: int = 1000,
+        per_reply: int = 32,
+    ) -> None:
+        self.target = target
+        self.k = k
+        self.alpha = max(1, -(-alpha // paths))
+        self.most = most
+        self.per_reply = per_reply
+        self.queries = 0
+        self.failures = 0
+        self._own = own
+        self._host = host
+        self._group = group
+        self._ids: dict[int, None] = {} if own is None else {own: None}
+        self._places: dict[Hashable, None] = {}
+        self._groups: dict[Hashable, None] = {}
+        self._paths: list[list[Candidate[A]]] = [[] for _ in range(paths)]
+        self._size = 0
+        self._under_way = [0] * paths
+        self._late = [0] * paths
+        for number, (identity, address) in enumerate(
+            sorted(start, key=lambda one: one[0] ^ target)
+        ):  # fmt: skip
+            self._add(identity, address, number % paths, 0)
+
+    def start_at(self, addresses: Iterable[A]) -> None:
+        """Addresses to ask whose ids are not known: they are asked after everybody who is known to be near."""
+        far = 1 << 4096
+        for number, address in enumerate(addresses):
+            if address in self._places or self._size >= self.most:
+                continue
+            self._places[address] = None
+            path = number % len(self._paths)
+            insort(self._paths[path], Candidate(None, address, far + number, path, 0))
+            self._size += 1
+
+    def ask(self) -> list[Candidate[A]]:
+        """Whom to ask now; each counts as asked from here on."""
+        chosen: list[Candidate[A]] = []
+        for path in range(len(self._paths)):
+            free = min(self.alpha + self._late[path], _WIDEST * self.alpha) - self._under_way[path]
+            if free <= 0:
+                continue
+            for candidate in self._wanted(path):
+                if self.queries >= self.most:
+                    return chosen
+                candidate.state = ASKED
+                self._under_way[path] += 1
+                self.queries += 1
+                chosen.append(candidate)
+                free -= 1
+                if not free:
+                    break
+        return chosen
+
+    def answered(self, candidate: Candidate[A], nodes: Iterable[tuple[int, A]]) -> None:
+        """It has answered, and told of these. Also taken from one that had failed: it was only slow."""
+        if candidate.state == ANSWERED:
+            return
+        self._settle(candidate)
+        candidate.state = ANSWERED
+        if candidate.id is not None and candidate.distance != candidate.id ^ self.target:
+            self._found_id(candidate)
+        self._learn(candidate, nodes)
+
+    def told(self, candidate: Candidate[A], nodes: Iterable[tuple[int, A]]) -> None:
+        """It has told of these, and is none of the nodes looked for itself (a router with any id)."""
+        self._settle(candidate)
+        candidate.state = FAILED
+        self._learn(candidate, nodes)
+
+    def late(self, candidate: Candidate[A]) -> None:
+        """Its answer takes longer than usual: another one may be asked as well."""
+        if candidate.state == ASKED:
+            candidate.state = LATE
+            self._late[candidate.path] += 1
+
+    def failed(self, candidate: Candidate[A]) -> None:
+        """It is not waited for any more."""
+        if candidate.state in (ASKED, LATE):
+            self._settle(candidate)
+            candidate.state = FAILED
+            self.failures += 1
+
+    @property
+    def done(self) -> bool:
+        """Whether nobody is to be asked or waited for any more."""
+        return all(self._path_done(path) for path in range(len(self._paths)))
+
+    def closest(self) -> list[Candidate[A]]:
+        """The nearest nodes that have answered, nearest first; at most k."""
+        answered = [one for path in self._paths for one in path if one.state == ANSWERED and one.id is not None]
+        answered.sort()
+        return answered[: self.k]
+
+    @property
+    def hops(self) -> int:
+        """How many nodes told of one another on the way to the nearest one; 0 without any."""
+        nearest = self.closest()
+        return nearest[0].hop + 1 if nearest else 0
+
+    # --- within ---
+
+    def _wanted(self, path: int) -> list[Candidate[A]]:
+        """Those to be asked next: new ones among the k nearest, where who has failed or is late does not count."""
+        wanted: list[Candidate[A]] = []
+        counted = 0
+        for candidate in self._paths[path]:
+            if candidate.state in (FAILED, LATE):
+                continue
+            counted += 1
+            if candidate.state == NEW:
+                wanted.append(candidate)
+            if counted >= self.k:
+                break
+        return wanted
+
+    def _path_done(self, path: int) -> bool:
+        """Nobody is new, asked or late among the nearest up to the k-th that has answered."""
+        counted = 0
+        for candidate in self._paths[path]:
+            state = candidate.state
+            if state == ANSWERED:
+                counted += 1
+                if counted >= self.k:
+                    return True
+            elif state in (ASKED, LATE) or (state == NEW and self.queries < self.most):
+                return False
+        return True
+
+    def _settle(self, candidate: Candidate[A]) -> None:
+        if candidate.state in (ASKED, LATE):
+            self._under_way[candidate.path] -= 1
+            if candidate.state == LATE:
+                self._late[candidate.path] -= 1
+
+    def _found_id(self, candidate: Candidate[A]) -> None:
+        """An address to start at has said who it is."""
+        identity = candidate.id
+        path = self._paths[candidate.path]
+        path.remove(candidate)
+        if identity is None or identity in self._ids:
+            self._size -= 1
+            return
+        self._ids[identity] = None
+        candidate.distance = identity ^ self.target
+        insort(path, candidate)
+
+    def _learn(self, candidate: Candidate[A], nodes: Iterable[tuple[int, A]]) -> None:
+        for number, (identity, address) in enumerate(nodes):
+            if number >= self.per_reply:
+                break
+            self._add(identity, address, candidate.path, candidate.hop + 1)
+
+    def _add(self, identity: int, address: A, path: int, hop: int) -> None:
+        if identity in self._ids:
+            return
+        host = address if self._host is None else self._host(address)
+        if host in self._places or address in self._places:
+            return
+        group = None if self._group is None else self._group(address)
+        if group is not None and group in self._groups:
+            return
+        held = self._paths[path]
+        if self._size >= self.most:
+            # Only a nearer one gets in, for the farthest that nobody has asked yet.
+            last = held[-1] if held else None
+            if last is None or last.state != NEW or identity ^ self.target >= last.distance:
+                return
+            held.pop()
+            self._size -= 1
+        self._ids[identity] = None
+        self._places[host] = None
+        if group is not None:
+            self._groups[group] = None
+        insort(held, Candidate(identity, address, identity ^ self.target, path, hop))
+        self._size += 1

@@ -1,0 +1,168 @@
+"""The queries that an endpoint has under way: each is answered, late, lost, or answered after it was given up.
+
+A reply counts only where its transaction id, which nobody can guess, was sent to the very address that it comes from. A
+query is first *late* (whoever waits for it may ask somebody else as well), then *lost*; what comes after that is still
+taken by who can use it, and teaches the round-trip estimate that it gave up too soon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from p2pframe.interfaces import Counter, Entropy
+from p2pframe.kademlia.round_trips import RoundTrips
+from p2pframe.model import PeerAddress
+from p2pframe.protocols.mainline import krpc
+from p2pframe.protocols.mainline.bencode import Value
+from p2pframe.protocols.mainline.krpc import Refusal, Response
+
+VERSION = b"p2\x00\x01"
+"""`v` of what we send: two letters of the program, two bytes of its version."""
+TRANSACTION = 4
+"""Bytes of a transaction id of ours: a blind guess is right once in four thousand million."""
+
+WAITING, LATE, LOST, OVER = range(4)
+
+
+class Call:
+    """One query. `expected` is the id that is to answer, None where it is not known.
+
+    `replied` gets the response, or the refusal, and whether it had been given up before; `late` and `lost` are called
+    at most once each, in this order.
+    """
+
+    __slots__ = ("address", "expected", "late", "lost", "replied", "sent", "state", "timer", "transaction")
+
+    def __init__(
+        self,
+        transaction: bytes,
+        address: PeerAddress,
+        expected: int | None,
+        sent: float,
+        replied: Callable[[Response | Refusal, bool], None],
+        late: Callable[[], None] | None,
+        lost: Callable[[], None] | None,
+    ) -> None:
+        self.transaction = transaction
+        self.address = address
+        self.expected = expected
+        self.sent = sent
+        self.replied = replied
+        self.late = late
+        self.lost = lost
+        self.state = WAITING
+        self.timer: IDelayedCall | None = None
+
+
+class Calls:
+    """The queries of one endpoint. `most` bounds those under way, and as many that were lost are remembered.
+
+    Times are seconds of the reactor's clock.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        entropy: Entropy,
+        send: Callable[[bytes, PeerAddress], None],
+        most: Callable[[], int],
+        grace: Callable[[], float],
+        ended: Counter,
+    ) -> None:
+        self.round_trips: RoundTrips[PeerAddress] = RoundTrips()
+        self._clock = clock
+        self._entropy = entropy
+        self._send = send
+        self._most = most
+        self._grace = grace
+        self._ended = ended
+        self._calls: dict[bytes, Call] = {}
+        self._under_way = 0
+
+    def __len__(self) -> int:
+        return self._under_way
+
+    def full(self) -> bool:
+        """Whether another one would be refused."""
+        return self._under_way >= self._most()
+
+    def ask(
+        self,
+        method: bytes,
+        arguments: Mapping[bytes, Value],
+        own: int,
+        address: PeerAddress,
+        replied: Callable[[Response | Refusal, bool], None],
+        *,
+        expected: int | None = None,
+        late: Callable[[], None] | None = None,
+        lost: Callable[[], None] | None = None,
+        read_only: bool = False,
+    ) -> Call | None:
+        """Send a query; None (counted) where too many are under way."""
+        if self._under_way >= self._most():
+            self._ended.add(1, "refused")
+            return None
+        transaction = self._entropy.bytes(TRANSACTION)
+        while transaction in self._calls:
+            transaction = self._entropy.bytes(TRANSACTION)
+        call = Call(transaction, address, expected, self._clock.seconds(), replied, late, lost)
+        self._calls[transaction] = call
+        self._under_way += 1
+        call.timer = self._clock.callLater(self.round_trips.late_after(address), self._is_late, call)
+        self._send(krpc.query(transaction, method, own.to_bytes(20, "big"), arguments, VERSION, read_only), address)
+        return call
+
+    def awaited(self, data: bytes, source: PeerAddress) -> bool:
+        """Whether this looks like the reply to one of them; cheap, and decodes nothing."""
+        transaction = krpc.transaction_of(data)
+        call = None if transaction is None else self._calls.get(transaction)
+        return call is not None and call.address == source
+
+    def take(self, reply: Response | Refusal, source: PeerAddress) -> Call | None:
+        """The query that this replies to, which is over by it; None for what nobody asked (counted)."""
+        call = self._calls.get(reply.transaction)
+        if call is None or call.address != source:
+            self._ended.add(1, "not asked")
+            return None
+        seconds = self._clock.seconds() - call.sent
+        if call.state == LOST:
+            self.round_trips.came_late(source, seconds)
+            self._ended.add(1, "answered after all")
+        else:
+            self.round_trips.sample(source, seconds)
+            self._ended.add(1, "answered" if isinstance(reply, Response) else "declined")
+        self._over(call)
+        return call
+
+    def stop(self) -> None:
+        """End them all; nobody is called any more."""
+        for call in list(self._calls.values()):
+            self._over(call)
+
+    def _is_late(self, call: Call) -> None:
+        call.state = LATE
+        left = self.round_trips.lost_after(call.address) - (self._clock.seconds() - call.sent)
+        call.timer = self._clock.callLater(max(0.0, left), self._is_lost, call)
+        if call.late is not None:
+            call.late()
+
+    def _is_lost(self, call: Call) -> None:
+        call.state = LOST
+        self._under_way -= 1
+        self.round_trips.lost(call.address)
+        self._ended.add(1, "lost")
+        call.timer = self._clock.callLater(self._grace(), self._over, call)
+        if call.lost is not None:
+            call.lost()
+
+    def _over(self, call: Call) -> None:
+        if call.state != LOST:
+            self._under_way -= 1
+        call.state = OVER
+        self._calls.pop(call.transaction, None)
+        if call.timer is not None and call.timer.active():
+            call.timer.cancel()
+        call.timer = None
