@@ -12,6 +12,8 @@ VALUE_BYTES = 1000
 SALT_BYTES = 64
 KEY_BYTES = 32
 SIGNATURE_BYTES = 64
+SEQUENCES = 2**63
+"""Sequence numbers are below this, and not negative: BEP 44 lets anybody refuse others."""
 
 
 def immutable_target(encoded: bytes) -> bytes:
@@ -36,13 +38,19 @@ def public_key(seed: bytes) -> bytes:
 
 
 def sign(seed: bytes, salt: bytes, sequence: int, encoded: bytes) -> bytes:
-    """The signature of 64 bytes."""
+    """The signature of 64 bytes. Raises ValueError for a seed, salt or sequence number that can't be one."""
+    if not 0 <= sequence < SEQUENCES:
+        raise ValueError(f"a sequence number is from 0 to 2**63 - 1, not {str(sequence)[:40]}")
+    if len(salt) > SALT_BYTES:
+        raise ValueError(f"a salt has at most {SALT_BYTES} bytes, this has {len(salt)}")
     return Ed25519PrivateKey.from_private_bytes(seed).sign(signed_bytes(salt, sequence, encoded))
 
 
 def verify(key: bytes, salt: bytes, sequence: int, encoded: bytes, signature: bytes) -> bool:
     """Whether the signature holds; False for anything that can't be one."""
     if len(key) != KEY_BYTES or len(signature) != SIGNATURE_BYTES:
+        return False
+    if len(salt) > SALT_BYTES or not 0 <= sequence < SEQUENCES:
         return False
     try:
         Ed25519PublicKey.from_public_bytes(key).verify(signature, signed_bytes(salt, sequence, encoded))
