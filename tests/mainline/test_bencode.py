@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,6 +84,13 @@ def test_a_key_twice_is_refused_always(encoded, unordered):
         decode(encoded, unordered=unordered)
 
 
+def test_a_key_twice_is_found_where_the_order_hides_it():
+    with pytest.raises(BencodeError, match="a key twice"):
+        decode(b"d1:b0:1:a0:1:b0:e", unordered=1)
+    with pytest.raises(BencodeError, match="a key twice"):
+        decode(b"d1:y0:1:a0:1:q0:1:y0:e", unordered=1)
+
+
 def test_nesting_is_bounded_both_ways():
     for opening, closing in ((b"l", b"e"), (b"d0:", b"e")):
         deep = opening * (DEPTH - 1) + b"le" + closing * (DEPTH - 1)
@@ -139,6 +148,7 @@ def test_other_sequences_mappings_and_subclasses_are_encoded_too():
         pass
 
     assert encode((1, (b"a",), Bytes(b"xy"))) == b"li1el1:ae2:xye"
+    assert encode(MappingProxyType({b"b": 1, b"a": MappingProxyType({})})) == b"d1:ade1:bi1ee"
 
 
 @given(VALUES)
@@ -153,9 +163,9 @@ def test_libtorrent_agrees(value):
     libtorrent = pytest.importorskip("libtorrent", reason="libtorrent gives the second opinion")
 
     def small(value):
-        """Their integers have 64 bits."""
+        """Their integers have 64 bits, and the least of those they write and do not read."""
         if isinstance(value, int):
-            return max(-(2**63), min(value, 2**63 - 1))
+            return max(1 - 2**63, min(value, 2**63 - 1))
         if isinstance(value, list):
             return [small(one) for one in value]
         return {key: small(one) for key, one in value.items()} if isinstance(value, dict) else value

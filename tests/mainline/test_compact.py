@@ -61,6 +61,11 @@ def test_a_host_of_another_length_is_refused():
         unpack_host(bytes(5))
 
 
+@given(st.ip_addresses())
+def test_a_host_there_and_back(ip):
+    assert unpack_host(pack_host(str(ip))) == PeerAddress.of(str(ip), 1).host
+
+
 @given(st.lists(st.tuples(st.integers(0, 2**160 - 1), st.integers(1, 65535)), max_size=20))
 def test_nodes_there_and_back(entries):
     for host, size in (("192.0.2.7", 26), ("2001:db8::7", 38), ("::1", 38), ("127.0.0.1", 26)):

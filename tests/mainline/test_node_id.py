@@ -38,3 +38,22 @@ def test_only_local_addresses_are_exempt():
         assert fits(12345, host)
     assert sum(fits(number * 0x123456789ABCDEF, "8.8.8.8") for number in range(10_000)) < 20
     assert sum(fits(number * 0x123456789ABCDEF, "2600::1") for number in range(10_000)) < 20
+
+
+def test_what_is_no_address_fits_nothing_and_gets_no_id():
+    assert not fits(0, "example.org")
+    with pytest.raises(ValueError, match="no IP address"):
+        generate("example.org", bytes(20))
+    with pytest.raises(ValueError, match="20 random bytes"):
+        generate("192.0.2.7", bytes(19))
+
+
+@pytest.mark.parametrize("host", ["192.0.2.7", "2001:db8::7"])
+def test_only_what_bep_42_binds_is_bound(host):
+    entropy = bytes(range(100, 120))
+    drawn = int.from_bytes(entropy, "big")
+    identity = generate(host, entropy)
+    assert identity & (1 << 139) - 1 == drawn & (1 << 139) - 1
+    for bit in range(160):
+        # The first 21 bits are the checksum's, and the last three choose which checksum.
+        assert fits(identity ^ 1 << bit, host) == (3 <= bit < 139)

@@ -117,7 +117,9 @@ def _dictionary(data: bytes, at: int, depth: int, left: list[int], unordered: in
                 raise BencodeError("a key twice", at)
             if unordered <= 0:
                 raise BencodeError("a key out of order", at)
-        before = key
+        else:
+            # The largest so far: one that is larger still can't be there already.
+            before = key
         at = end
         first = data[at]
         if first == 0x64:
@@ -176,10 +178,6 @@ def _string(data: bytes, at: int) -> tuple[bytes, int]:
     """The string whose length starts at `at`, and where it ends: of any length, and with what is wrong with it."""
     colon = data.find(b":", at, at + _LENGTH_DIGITS + 1)
     digits = data[at : colon if colon >= 0 else at + _LENGTH_DIGITS]
-    if not digits:
-        if at >= len(data):
-            raise IndexError
-        raise BencodeError("neither a value nor the end of one", at)
     if not digits.isdigit():
         raise BencodeError("neither a value nor the end of one", at)
     if colon < 0:
