@@ -167,7 +167,7 @@ def node_modules() -> Path:
     place = os.environ.get("P2PFRAME_NODE_MODULES", "")
     if not place or not (Path(place) / "bcoin").is_dir():
         raise Missing(
-            "bcoin is not there: run scripts/install_bcoin.py DIR, and set P2PFRAME_NODE_MODULES=DIR/node_modules"
+            "bcoin is not there: run scripts/install_node_peers.py DIR, and set P2PFRAME_NODE_MODULES=DIR/node_modules"
         )
     if shutil.which("node") is None:
         raise Missing("bcoin needs Node.js, and there is no `node` on the PATH")

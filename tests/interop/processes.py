@@ -275,15 +275,15 @@ class Bcoin(RunningProcess):
         )  # fmt: skip
 
 
-def node_modules() -> Path:
-    """Where bcoin is installed; skips the test, or fails it in CI, where it is not."""
+def node_modules(package: str = "bcoin") -> Path:
+    """Where a package of npm's is installed; skips the test, or fails it in CI, where it is not."""
     given = os.environ.get("P2PFRAME_NODE_MODULES")
     missing = ""
     if shutil.which("node") is None:
         missing = "Node.js is not installed"
-    elif given is None or not (Path(given) / "bcoin" / "package.json").exists():
+    elif given is None or not (Path(given) / package / "package.json").exists():
         missing = (
-            "bcoin is not installed: `tox -e interop` does that, or scripts/install_bcoin.py FOLDER and "
+            f"{package} is not installed: `tox -e interop` does that, or scripts/install_node_peers.py FOLDER and "
             "P2PFRAME_NODE_MODULES"
         )
     if missing:

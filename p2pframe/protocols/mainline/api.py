@@ -129,8 +129,8 @@ class IMainline(Interface):
     ) -> Deferred[Put]:
         """Sign a value with an Ed25519 seed (32 bytes) and store it.
 
-        `sequence` is one more than the latest that was found where it is not given; with `cas` only nodes whose item has
-        that sequence number take it.
+        `sequence` is one more than the latest that was found where it is not given; with `cas` it is stored only where the
+        latest has that sequence number: otherwise `stored` is 0 and `sequence` that of the latest.
         """
 
     def forget(target: bytes) -> None:

@@ -94,6 +94,9 @@ class Items:
             raise ValueError(f"a sequence number is from 0 to 2**63 - 1, not {sequence}")
         item = StoredItem(value, key, salt, sequence, sign(seed, salt, sequence, encoded))
         target = mutable_target(key, salt)
+        if cas is not None and latest is not None and latest.sequence != cas:
+            # A node that has no item takes any: it is not asked where the others would all refuse.
+            return Put(target, latest.sequence, 0)
         if keep:
             self._keep(target, item)
         return Put(target, sequence, await self._put(searches, item, cas))

@@ -14,7 +14,7 @@ unasked in `upkeep`. This file starts, stops and wires.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import NoReturn, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -259,5 +259,5 @@ class MainlineProtocol(Service):
         self._upkeep.start()
 
 
-def _late(address: PeerAddress, wait: float) -> None:
+def _late(address: PeerAddress, wait: float) -> NoReturn:
     raise P2PFrameError(f"{address} has not answered within {wait:g} s")

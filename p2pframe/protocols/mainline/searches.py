@@ -151,9 +151,10 @@ class Search:
             endpoint.dht.malformed.add(1, "nodes")
             return []
         admissible = endpoint.admissible
-        good = [one for one in nodes if admissible(*one)]
-        if len(good) < len(nodes):
-            endpoint.dht.turned_away.add(len(nodes) - len(good), "told of")
+        others = [one for one in nodes if one[0] != endpoint.own]
+        good = [one for one in others if admissible(*one)]
+        if len(good) < len(others):
+            endpoint.dht.turned_away.add(len(others) - len(good), "told of")
         return good
 
     def _finish(self, complete: bool) -> None:
