@@ -154,6 +154,15 @@ class Answers:
         self._dropped.add(1, "amplification")
         return None
 
+    def refuse(self, transaction: bytes, why: str, source: PeerAddress, size: int) -> bytes | None:
+        """The datagram that answers a query that could not be read (BEP 5, 203), None for silence."""
+        now = self._clock.seconds()
+        if not self._guard.query(source, now):
+            self._dropped.add(1, "rate")
+            return None
+        reply = krpc.refusal(transaction, krpc.PROTOCOL_ERROR, f"no good {why}", b"", VERSION)
+        return reply if self._allowed(reply, source, size, now) else None
+
     def _allowed(self, reply: bytes, source: PeerAddress, size: int, now: float) -> bool:
         over = len(reply) - self._guard.room(source, size)
         return over <= 0 or self._guard.proven(source, now) or self._guard.pay(source, over, now)

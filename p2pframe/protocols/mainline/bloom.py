@@ -29,6 +29,8 @@ class Bloom:
 
     def estimate(self) -> float:
         """How many addresses were added, about; beyond 6000 it says too little."""
+        if not self._bits:
+            return 0.0  # where the formula says one half
         zeros = min(_BITS - 1, _BITS - self._bits.bit_count())
         return log(max(zeros, 1) / _BITS) / (2 * log(1 - 1 / _BITS))
 

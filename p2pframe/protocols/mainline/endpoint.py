@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from p2pframe.protocols.mainline.searches import Search
 
 
+DEAF = 24
+"""Queries without an answer in a row, from whoever, after which nobody's failures are counted."""
+
+
 @implementer(IDatagramReceiver)
 class Endpoint:
     """The DHT node behind one datagram port."""
@@ -53,6 +57,7 @@ class Endpoint:
             refresh_after=config.refresh_after,
             host=_host if public else None,
             group=_group if public else None,
+            prefer=_fits if public and config.node_ids == "prefer" else None,
             turned_away=lambda reason: dht.turned_away.add(1, f"table: {reason}"),
         )
         self.voting = Voting(config.quorum)
@@ -69,6 +74,7 @@ class Endpoint:
         """Nodes that were in the table before a restart, still to be asked."""
         self._verifying: dict[PeerAddress, None] = {}
         self._verify_again = 0.0
+        self._silent = 0
 
     @property
     def label(self) -> str:
@@ -105,6 +111,8 @@ class Endpoint:
             message = krpc.parse(data)
         except Malformed as error:
             dht.malformed.add(1, error.reason)
+            if error.transaction is not None and not dht.config.read_only:
+                self._send(dht.answers.refuse(error.transaction, error.reason, source, len(data)), source)
             return
         if isinstance(message, Query):
             self._asked(message, source, len(data))
@@ -122,8 +130,7 @@ class Endpoint:
             dht.queries_dropped.add(1, "own id")
             return
         answer = dht.answers.answer(query, source, size, self.own, self.closest_packed)
-        if answer is not None:
-            self.port.send(answer, source)
+        self._send(answer, source)
         # BEP 43: who says that it is read-only is never kept. Who has the wrong id is served, and not kept either.
         if not query.read_only and self.admissible(query.id, source):
             now = self.clock.seconds()
@@ -136,6 +143,7 @@ class Endpoint:
             return
         dht = self.dht
         now = self.clock.seconds()
+        self._silent = 0
         dht.guard.prove(source, now)
         if reply.ip is not None:
             self._voted(source, reply.ip)
@@ -171,7 +179,9 @@ class Endpoint:
         """Send a query; a node of the table that does not answer is noted there. None where too many are under way."""
 
         def is_lost() -> None:
-            if expected is not None:
+            self._silent += 1
+            # Where nobody at all answers it is our own connection that is down, and none of them is to blame.
+            if expected is not None and self._silent <= DEAF:
                 self.table.failed(expected, address, self.clock.seconds())
             if lost is not None:
                 lost()
@@ -193,6 +203,10 @@ class Endpoint:
         return b"".join([pack_node(one.id, one.address) for one in teller.table.closest(target)])
 
     # --- within ---
+
+    def _send(self, answer: bytes | None, target: PeerAddress) -> None:
+        if answer is not None:
+            self.port.send(answer, target)
 
     def _verify(self, identity: int, address: PeerAddress, now: float) -> None:
         """Ping a stranger that we have room for. Bounded: forged queries must not have us ping the world."""
@@ -225,6 +239,10 @@ class Endpoint:
     def _become(self, own: int) -> None:
         self.own = own
         self.table.rehome(own)
+
+
+def _fits(identity: int, address: PeerAddress) -> bool:
+    return fits(identity, address.host)
 
 
 def _host(address: PeerAddress) -> str:
