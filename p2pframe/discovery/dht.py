@@ -132,7 +132,8 @@ class DhtDiscovery:
 
     def _renew(self) -> None:
         self._renewal = None
-        Deferred.fromCoroutine(self._announce()).addErrback(lambda failure: self._not_renewed(failure.getErrorMessage()))
+        announced = Deferred.fromCoroutine(self._announce())
+        announced.addErrback(lambda failure: self._not_renewed(failure.getErrorMessage()))
 
     def _not_renewed(self, why: str) -> None:
         self._announcements.add(1, "failed")

@@ -5,17 +5,24 @@
     lookup.answered(candidate, nodes)       its answer; then ask() again
     lookup.late(candidate)                  no answer yet: one more may be asked meanwhile
     lookup.failed(candidate)                no answer will come
+    for candidate, target in lookup.wider(): ...    send each a query for another target
+    lookup.widened(candidate, nodes)        its answer, or none
     lookup.done, lookup.closest()
 
-It is done when the k nearest nodes of all that may still be there have answered. Nobody is waited for in vain: one whose
-answer is late stands aside for the next in line, and its own answer counts when it comes. With several `paths` no node is
-asked on two of them: an answer that is a lie leads one path astray, not all (S/Kademlia, section 4.4).
+It is done when the k nearest nodes of all that may still be there have answered. Nobody is waited for in vain: one
+whose answer is late stands aside for the next in line, and its own answer counts when it comes. With several `paths`
+no node is asked on two of them: an answer that is a lie leads one path astray, not all (S/Kademlia, section 4.4).
+
+Where nodes have died, those near the target still tell of them, and of nobody in their place: living ones are missed.
+So the next shells around the target are asked for as well: the nodes whose distance has its highest bit at b are
+those nearest to the target with bit b turned over, in the same order.
 """
 
 from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Callable, Hashable, Iterable
+from heapq import nsmallest
 from typing import Generic, TypeVar
 
 A = TypeVar("A", bound=Hashable)
@@ -23,6 +30,10 @@ A = TypeVar("A", bound=Hashable)
 NEW, ASKED, LATE, ANSWERED, FAILED = range(5)
 _WIDEST = 3
 """Late answers let at most so many times `alpha` queries be under way."""
+_ROUNDS = 3
+"""How often a lookup that met the dead looks farther out."""
+_SHELLS = 2
+"""Shells that one round looks at."""
 
 
 class Candidate(Generic[A]):
@@ -45,8 +56,8 @@ class Candidate(Generic[A]):
 class Lookup(Generic[A]):
     """A lookup of `target` by the node `own`, from the nodes `start` on (id and address of each).
 
-    `k` nearest are looked for with `alpha` queries at once (for each of `paths` its share). One `host` is asked once, and
-    one of a `group`; at most `most` nodes are remembered, and asked; `per_reply` are taken from an answer.
+    `k` nearest are looked for with `alpha` queries at once (for each of `paths` its share). One `host` is asked once,
+    and one of a `group`; at most `most` nodes are remembered, and asked; `per_reply` are taken from an answer.
     """
 
     def __init__(
@@ -80,6 +91,9 @@ class Lookup(Generic[A]):
         self._size = 0
         self._under_way = [0] * paths
         self._late = [0] * paths
+        self._widening = 0
+        self._rounds = 0
+        self._known_dead = 0
         for number, (identity, address) in enumerate(
             sorted(start, key=lambda one: one[0] ^ target)
         ):  # fmt: skip
@@ -144,10 +158,42 @@ class Lookup(Generic[A]):
             candidate.state = FAILED
             self.failures += 1
 
+    def wider(self) -> list[tuple[Candidate[A], int]]:
+        """Whom to ask for which other target, where some of the nearest have died; mostly nobody."""
+        if self._widening or not self._all_done():
+            return []
+        dead = self._dead_near()
+        if dead <= self._known_dead or self._rounds >= _ROUNDS:
+            return []
+        self._known_dead = dead
+        self._rounds += 1
+        answered = [one for path in self._paths for one in path if one.state == ANSWERED and one.id is not None]
+        told = sorted(
+            one.distance for path in self._paths for one in path if one.state in (ANSWERED, FAILED) and one.id is not
+            None
+        )[: self.k]
+        first = max(0, told[-1].bit_length() - 1)
+        asked = [
+            (one, self.target ^ 1 << shell)
+            for shell in range(first, first + _SHELLS)
+            for one in nsmallest(self.alpha, answered, key=lambda one: one.distance ^ 1 << shell)
+        ]
+        asked = asked[: max(0, self.most - self.queries)]
+        self.queries += len(asked)
+        self._widening = len(asked)
+        return asked
+
+    def widened(self, candidate: Candidate[A], nodes: Iterable[tuple[int, A]]) -> None:
+        """One of those asked by `wider` has told of these; nobody where it has not answered."""
+        self._widening -= 1
+        self._learn(candidate, nodes)
+
     @property
     def done(self) -> bool:
         """Whether nobody is to be asked or waited for any more."""
-        return all(self._path_done(path) for path in range(len(self._paths)))
+        if self._widening or not self._all_done():
+            return False
+        return not self.failures or self._rounds >= _ROUNDS or self._dead_near() <= self._known_dead
 
     def closest(self) -> list[Candidate[A]]:
         """The nearest nodes that have answered, nearest first; at most k."""
@@ -176,6 +222,19 @@ class Lookup(Generic[A]):
             if counted >= self.k:
                 break
         return wanted
+
+    def _dead_near(self) -> int:
+        """How many have failed that are nearer than the k-th that has answered; 0 where nobody has."""
+        if not self.failures:
+            return 0
+        nearest = self.closest()
+        if not nearest:
+            return 0
+        reach = nearest[-1].distance if len(nearest) >= self.k else 1 << 4096
+        return sum(one.state == FAILED and one.distance < reach for path in self._paths for one in path)
+
+    def _all_done(self) -> bool:
+        return all(self._path_done(path) for path in range(len(self._paths)))
 
     def _path_done(self, path: int) -> bool:
         """Nobody is new, asked or late among the nearest up to the k-th that has answered."""

@@ -2,9 +2,9 @@
 
 A fixed timeout is wrong everywhere: a lookup on a fast network waits for the dead, on a slow one it gives up on the
 living. So an answer is *late* after what this node usually takes (RFC 6298: a smoothed mean and four deviations), which
-costs nothing but a query more, and *lost* only after what hardly any node takes: twice the 99th percentile of the latest
-round trips of all nodes, since one node is asked too seldom to tell its own tail. Answers that come later still are
-counted as false timeouts, and are samples like any other: the estimate can't stay too short.
+costs nothing but a query more, and *lost* only after what hardly any node takes: twice the 99th percentile of the
+latest round trips of all nodes, since one node is asked too seldom to tell its own tail. Answers that come later
+still are counted as false timeouts, and are samples like any other: the estimate can't stay too short.
 
 Times are seconds.
 """

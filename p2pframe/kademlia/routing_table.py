@@ -1,8 +1,9 @@
 """Kademlia's routing table: buckets of k contacts, the nearer to ourselves the finer.
 
 A contact enters by answering a query of ours. Who is known longest stays as long as it answers: a newcomer waits in its
-bucket's replacement cache (section 4.1 of the paper). A bucket splits only where our own id lies in it. One host is in the
-table once, and one group (a subnet) once in a bucket, so that many addresses of one owner do not make many contacts.
+bucket's replacement cache (section 4.1 of the paper). A bucket splits only where our own id lies in it. One host is
+in the table once, and one group (a subnet) once in a bucket, so that many addresses of one owner do not make many
+contacts.
 
 Times are seconds of one clock that does not go back.
 """
@@ -129,10 +130,14 @@ class RoutingTable(Generic[A]):
                 del bucket.contacts[identity]
                 bucket.contacts[identity] = contact
                 return True
+        waiting = bucket.waiting.get(identity)
+        if waiting is not None:
+            self._forget_waiting(bucket, waiting)
         return self._insert(Contact(identity, address, now), now)
 
     def heard(self, identity: int, address: A, now: float) -> bool:
-        """It has asked us something. True where it is unknown and would find room: worth a query, before it is believed.
+        """It has asked us something. True where it is unknown and would find room: worth a query, before it is
+        believed.
 
         A source may be forged: this refreshes a contact only at the address that it is known by, and adds nothing.
         """
@@ -304,7 +309,6 @@ class RoutingTable(Generic[A]):
         return True
 
     def _place(self, bucket: Bucket[A], contact: Contact[A], host: Hashable) -> None:
-        bucket.waiting.pop(contact.id, None)
         bucket.contacts[contact.id] = contact
         bucket.touched = max(bucket.touched, contact.replied)
         self.size += 1
@@ -313,7 +317,6 @@ class RoutingTable(Generic[A]):
 
     def _wait(self, bucket: Bucket[A], contact: Contact[A], host: Hashable) -> bool:
         """The bucket is full of contacts that answer: wait for a place, the latest to answer being the next."""
-        bucket.waiting.pop(contact.id, None)
         if len(bucket.waiting) >= self.replacements:
             if not self.replacements:
                 self._turned_away("bucket full")

@@ -1,7 +1,7 @@
 """Run inside a network namespace of its own by test_mainline_public.
 
-Any public address can be bound there, as all of them are local: a small Internet on which every program's protections are
-as its users have them, and node ids are held to their addresses (BEP 42) by all that can.
+Any public address can be bound there, as all of them are local: a small Internet on which every program's protections
+are as its users have them, and node ids are held to their addresses (BEP 42) by all that can.
 
     unshare --net python -m tests.interop.mainline_namespace NODE_MODULES
 """

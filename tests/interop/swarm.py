@@ -1,8 +1,8 @@
 """Many DHT nodes of one program in a process of its own, asked over its standard input and output.
 
-A question is a line of JSON (`{"do": "announce", "node": 3, ...}`), an answer another (`{"ok": ...}` or `{"error": ...}`).
-Run as a program this is the swarm of libtorrent (`python -m tests.interop.swarm libtorrent`) or of p2pframe; the one of
-npm's bittorrent-dht is `bittorrent_dht_swarm.mjs`.
+A question is a line of JSON (`{"do": "announce", "node": 3, ...}`), an answer another (`{"ok": ...}` or `{"error":
+...}`). Run as a program this is the swarm of libtorrent (`python -m tests.interop.swarm libtorrent`) or of p2pframe;
+the one of npm's bittorrent-dht is `bittorrent_dht_swarm.mjs`.
 """
 
 from __future__ import annotations
@@ -257,11 +257,10 @@ networks:
         folder = Path(tempfile.mkdtemp(prefix="p2pframe-swarm-"))
         for number, address in enumerate(addresses):
             path = folder / f"{number}.yaml"
+            peers = ", ".join(f'"{written(host, at)}"' for host, at in routers)
+            listen = written(address, port)
             path.write_text(
-                self.CONFIG.format(
-                    folder=folder, number=number, options=options, listen=written(address, port),
-                    peers=", ".join(f'"{written(host, at)}"' for host, at in routers),
-                )  # fmt: skip
+                self.CONFIG.format(folder=folder, number=number, options=options, listen=listen, peers=peers)
             )
             node = Node(load(path), reactor)  # type: ignore[arg-type]
             node.prepare()
@@ -346,7 +345,7 @@ def _run_libtorrent() -> None:
         asked = json.loads(line)
         try:
             _say({"ok": getattr(swarm, asked.pop("do"))(**asked)})
-        except Exception as error:  # noqa: BLE001 - whoever asked is told
+        except Exception as error:
             _say({"error": f"{type(error).__name__}: {error}"})
 
 

@@ -28,7 +28,7 @@ class Network(NamedTuple):
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[Network]:
-    pytest.importorskip("libtorrent", reason="libtorrent is not installed (pip install libtorrent): tox -e interop has it")
+    pytest.importorskip("libtorrent", reason="libtorrent is not installed: tox -e interop does that")
     modules = node_modules("bittorrent-dht")
     ours = [f"127.20.0.{number}" for number in (1, 2, 3)]
     theirs = [f"127.21.0.{number}" for number in range(1, 21)]

@@ -17,7 +17,7 @@ from tests.interop.swarm import ROOT
 @pytest.mark.netns
 def test_found_both_ways_on_public_addresses() -> None:
     """BEP 42 is enforced by ours and by libtorrent; IPv4 with all three programs, IPv6 with libtorrent."""
-    pytest.importorskip("libtorrent", reason="libtorrent is not installed (pip install libtorrent): tox -e interop has it")
+    pytest.importorskip("libtorrent", reason="libtorrent is not installed: tox -e interop does that")
     modules = node_modules("bittorrent-dht")
     unshare = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--net"]
     if shutil.which("unshare") is None or shutil.which("ip") is None:

@@ -25,9 +25,8 @@ def start(simulation, count, options=""):
     hosts = []
     for number in range(count):
         at = address(number)
-        hosts.append(
-            simulation.start(NODE.format(name=number, address=at, router=address(0 if number else 1), options=options), at)
-        )
+        config = NODE.format(name=number, address=at, router=address(0 if number else 1), options=options)
+        hosts.append(simulation.start(config, at))
     return hosts
 
 

@@ -1,7 +1,7 @@
 """What a node answers to whom: the queries of BEP 5, 32, 33, 43, 44 and 51, within what the guard allows.
 
-An answer depends on nothing that the asker could forge to another's harm: writes need a token, what is stored is bounded,
-and what goes to an address that is not proven is hardly larger than what came from it.
+An answer depends on nothing that the asker could forge to another's harm: writes need a token, what is stored is
+bounded, and what goes to an address that is not proven is hardly larger than what came from it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class Stores:
         self.config = config
         self._context = context
         turned_away = context.metrics.counter(
-            "dht_stores_turned_away_total", "Peers and items that were not stored, or made room, by which bound.", ["bound"]
+            "dht_stores_turned_away_total", "Peers and items that were not stored, or made room, by which bound.",
+            ["bound"]
         )
         self.peers = PeerStore(lambda: self.config, lambda: context.rng, turned_away)
         self.items = ItemStore(lambda: self.config, turned_away)
@@ -119,7 +120,8 @@ class Answers:
     def answer(self, query: Query, source: PeerAddress, size: int, own: int, nodes: Nodes) -> bytes | None:
         """The datagram that answers a query of `size` bytes, None for silence.
 
-        `own` is the id of the endpoint asked; `nodes(target, six)` gives the compact nodes of a family nearest to a target.
+        `own` is the id of the endpoint asked; `nodes(target, six)` gives the compact nodes of a family nearest to a
+        target.
         """
         now = self._clock.seconds()
         if not self._guard.query(source, now):

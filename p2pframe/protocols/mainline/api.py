@@ -32,8 +32,8 @@ class Node:
 class Found:
     """How a search went: the nodes nearest to the target that answered, ascending, and what it took.
 
-    `hops` is the length of the way to the nearest of them, `queries` those sent, `lost` those without an answer, `seconds`
-    from the first query to the end; `complete` is False where the time was over first.
+    `hops` is the length of the way to the nearest of them, `queries` those sent, `lost` those without an answer,
+    `seconds` from the first query to the end; `complete` is False where the time was over first.
     """
 
     nodes: tuple[Node, ...]
@@ -53,7 +53,9 @@ class Peers(Found):
 
 @dataclass(frozen=True, slots=True)
 class StoredItem:
-    """An item of BEP 44 as it was found. For an immutable one `key`, `salt` and `signature` are empty and `sequence` is 0."""
+    """An item of BEP 44 as it was found. For an immutable one `key`, `salt` and `signature` are empty and `sequence`
+    is 0.
+    """
 
     value: Value
     key: bytes = b""
@@ -122,15 +124,18 @@ class IMainline(Interface):
         """The latest mutable item of a public key (32 bytes) and salt that its signature holds for."""
 
     def put_immutable(value: Value, keep: bool = False) -> Deferred[Put]:
-        """Store a value whose bencoding has at most 1000 bytes; with `keep` it is put again every hour, restarts included."""
+        """Store a value whose bencoding has at most 1000 bytes; with `keep` it is put again every hour, restarts
+        included.
+        """
 
     def put_mutable(
-        seed: bytes, value: Value, salt: bytes = b"", sequence: int | None = None, cas: int | None = None, keep: bool = False
+        seed: bytes, value: Value, salt: bytes = b"", sequence: int | None = None, cas: int | None = None, keep: bool
+        = False
     ) -> Deferred[Put]:
         """Sign a value with an Ed25519 seed (32 bytes) and store it.
 
-        `sequence` is one more than the latest that was found where it is not given; with `cas` it is stored only where the
-        latest has that sequence number: otherwise `stored` is 0 and `sequence` that of the latest.
+        `sequence` is one more than the latest that was found where it is not given; with `cas` it is stored only
+        where the latest has that sequence number: otherwise `stored` is 0 and `sequence` that of the latest.
         """
 
     def forget(target: bytes) -> None:

@@ -1,8 +1,8 @@
 """One socket is one node of the DHT: its id, its routing table, what it hears and whom it asks (BEP 5; BEP 45).
 
-A process with several addresses is several nodes: each has its own id and table, and answers from the socket that it was
-asked on; what is stored is shared. A node enters the table once it has answered a query of ours from the very address
-that it is to be reached at: nobody gets in by a forged source.
+A process with several addresses is several nodes: each has its own id and table, and answers from the socket that it
+was asked on; what is stored is shared. A node enters the table once it has answered a query of ours from the very
+address that it is to be reached at: nobody gets in by a forged source.
 """
 
 from __future__ import annotations
@@ -192,7 +192,9 @@ class Endpoint:
         )  # fmt: skip
 
     def ping(self, address: PeerAddress, expected: int | None = None) -> bool:
-        """Ask whether a node is there; what it answers goes to the table. False where too many queries are under way."""
+        """Ask whether a node is there; what it answers goes to the table. False where too many queries are under
+        way.
+        """
         return self.ask(b"ping", {}, address, _nothing, expected=expected) is not None
 
     def closest_packed(self, target: int, six: bool) -> bytes:

@@ -1,9 +1,9 @@
 """Nobody may use us to flood another: what is sent to an address that may be forged is little more than what came.
 
-A source is *proven* for some minutes once it has answered a query of ours, or shown a token that was sent to it. To others
-a reply, counted with its IP and UDP headers, is less than three times the query, by some margin; what is larger (values,
-the nodes of a second family) is paid from a budget for its subnet and one for all. So a stranger's first query is answered
-in full in peace, and a forged flood brings the victim no more than three times what it cost.
+A source is *proven* for some minutes once it has answered a query of ours, or shown a token that was sent to it. To
+others a reply, counted with its IP and UDP headers, is less than three times the query, by some margin; what is
+larger (values, the nodes of a second family) is paid from a budget for its subnet and one for all. So a stranger's
+first query is answered in full in peace, and a forged flood brings the victim no more than three times what it cost.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class Guard:
         self._subnets = Buckets(config.subnet_budget, config.subnet_burst, config.sources)
         self._all = Buckets(config.budget, config.budget_burst, 1)
         self._forgotten = context.metrics.counter(
-            "dht_sources_forgotten_total", "Sources whose rate or proof was forgotten early: `sources` is full.", ["what"]
+            "dht_sources_forgotten_total", "Sources whose rate or proof was forgotten early: `sources` is full.",
+            ["what"]
         )
         self.reconfigure(config)
 

@@ -1,7 +1,7 @@
 """The items that others have put with us (BEP 44): bounded in number, in bytes by their size, and for each subnet.
 
-What is not put again is forgotten. When the store is full the item longest not put again makes room. An item is only ever
-replaced by one with a higher sequence number and a signature that holds: that is checked before it comes here.
+What is not put again is forgotten. When the store is full the item longest not put again makes room. An item is only
+ever replaced by one with a higher sequence number and a signature that holds: that is checked before it comes here.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class ItemStore:
                 b"item/" + target,
                 encode(
                     {
-                        b"a": max(0, int(now - item.put)), b"g": item.signature, b"k": item.key, b"n": item.subnet.encode(),
-                        b"q": item.sequence, b"s": item.salt, b"v": item.encoded,
+                        b"a": max(0, int(now - item.put)), b"g": item.signature, b"k": item.key, b"n":
+                        item.subnet.encode(), b"q": item.sequence, b"s": item.salt, b"v": item.encoded,
                     }
                 ),
             )  # fmt: skip
@@ -98,17 +98,16 @@ class ItemStore:
             return False
         age, sequence = stored.get(b"a"), stored.get(b"q")
         texts = [stored.get(name) for name in (b"v", b"k", b"s", b"g", b"n")]
-        if not isinstance(age, int) or not isinstance(sequence, int) or not all(isinstance(one, bytes) for one in texts):
+        read = [one for one in texts if isinstance(one, bytes)]
+        if not isinstance(age, int) or not isinstance(sequence, int) or len(read) < len(texts):
             return False
-        encoded, public, salt, signature, subnet = (one for one in texts if isinstance(one, bytes))
+        encoded, public, salt, signature, subnet = read
         target = mutable_target(public, salt) if public else immutable_target(encoded)
         if key != b"item/" + target or (public and not verify(public, salt, sequence, encoded, signature)):
             return False
         if age + away < self._config().item_lifetime:
-            self.put(
-                target,
-                StoredValue(encoded, public, salt, sequence, signature, now - age - away, subnet.decode("ascii", "replace")),
-            )
+            source = subnet.decode("ascii", "replace")
+            self.put(target, StoredValue(encoded, public, salt, sequence, signature, now - age - away, source))
         return True
 
     def _drop(self, target: bytes) -> None:

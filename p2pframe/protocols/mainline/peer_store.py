@@ -4,8 +4,8 @@ A million peers have to fit, so a peer is no object: 11 bytes for IPv4, 23 for I
 
     host 4 or 16 | port 2 | flags 1 (1: a seed) | announced 4, seconds of the reactor's clock
 
-A peer that announces again moves to the end of its run, and the infohash to the end of the table: what is oldest is always
-in front. One address is one peer of an infohash, whatever ports it names (BEP 33).
+A peer that announces again moves to the end of its run, and the infohash to the end of the table: what is oldest is
+always in front. One address is one peer of an infohash, whatever ports it names (BEP 33).
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ class PeerStore:
         return True
 
     def values(self, info_hash: bytes, six: bool, most: int, now: float, no_seeds: bool = False) -> list[bytes]:
-        """Compact addresses of at most so many peers, at random; with `no_seeds` seeds only where there are no others."""
+        """Compact addresses of at most so many peers, at random; with `no_seeds` seeds only where there are no
+        others.
+        """
         run = self._runs[six].get(info_hash)
         if not run:
             return []

@@ -6,9 +6,9 @@
         transports: [{plugin: udp, listen: "0.0.0.0:6881"}]
         discovery: [{plugin: dns-seed}]
 
-Each transport is a node of the DHT with its own id (BEP 45); one on IPv4 and one on IPv6 take part in both DHTs (BEP 32).
-What is decided where: who is known in `endpoint`, what is asked in `requests`, what is answered in `answers`, what is done
-unasked in `upkeep`. This file starts, stops and wires.
+Each transport is a node of the DHT with its own id (BEP 45); one on IPv4 and one on IPv6 take part in both DHTs (BEP
+32). What is decided where: who is known in `endpoint`, what is asked in `requests`, what is answered in `answers`,
+what is done unasked in `upkeep`. This file starts, stops and wires.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What can be asked of the DHT about nodes and peers: searches, announcements, scrapes, samples, visits.
 
-What comes from others is bounded and hearsay. An announcement goes to the nodes nearest to the infohash that answered the
-search and gave a token (BEP 5), those first whose ids fit their addresses (BEP 42).
+What comes from others is bounded and hearsay. An announcement goes to the nodes nearest to the infohash that answered
+the search and gave a token (BEP 5), those first whose ids fit their addresses (BEP 42).
 """
 
 from __future__ import annotations

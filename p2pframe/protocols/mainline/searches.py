@@ -1,7 +1,7 @@
 """An iterative search on one endpoint: Kademlia's lookup, carried out by queries.
 
-The lookup decides whom to ask and when it is done; here the queries are sent, what the answers tell is checked (routable,
-of our family, with an id that fits its address where that is asked for), and the time is bounded.
+The lookup decides whom to ask and when it is done; here the queries are sent, what the answers tell is checked
+(routable, of our family, with an id that fits its address where that is asked for), and the time is bounded.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from p2pframe.protocols.mainline.routable import subnet
 if TYPE_CHECKING:
     from p2pframe.protocols.mainline.endpoint import Endpoint
 
+STARTS = 3
+"""Times k nodes of the table that a search knows from the start: not all of them live."""
 PER_REPLY = 32
 """Nodes that are taken from one reply; a well-behaved one has 8, or 16 of both families."""
 
@@ -53,7 +55,7 @@ class Search:
         self.lookup: Lookup[PeerAddress] = Lookup(
             target,
             endpoint.own,
-            [*((one.id, one.address) for one in table.closest(target)), *remembered],
+            [*((one.id, one.address) for one in table.closest(target, STARTS * config.k)), *remembered],
             k=config.k,
             alpha=config.alpha,
             paths=config.paths,
@@ -90,10 +92,17 @@ class Search:
 
     def _go_on(self) -> None:
         # What can't be sent has failed at once, and others take its place: until there are none, or none may be asked.
-        while not self._over and (candidates := self.lookup.ask()):
+        lookup = self.lookup
+        while not self._over and not lookup.done:
+            candidates = lookup.ask()
             for candidate in candidates:
                 self._ask(candidate)
-        if self.lookup.done:
+            farther = [] if candidates else lookup.wider()
+            for candidate, target in farther:
+                self._widen(candidate, target)
+            if not candidates and not farther:
+                break
+        if lookup.done:
             self._finish(True)
 
     def _ask(self, candidate: Candidate[PeerAddress]) -> None:
@@ -118,6 +127,23 @@ class Search:
         )
         if call is None:
             self.lookup.failed(candidate)
+
+    def _widen(self, candidate: Candidate[PeerAddress], target: int) -> None:
+        """Ask for nodes that lie a little farther from the target: those near it are dead."""
+
+        def replied(reply: Response | Refusal, given_up: bool) -> None:
+            if not self._over and not given_up:
+                self.lookup.widened(candidate, self._nodes(reply) if isinstance(reply, Response) else ())
+                self._go_on()
+
+        def lost() -> None:
+            if not self._over:
+                self.lookup.widened(candidate, ())
+                self._go_on()
+
+        arguments: dict[bytes, Value] = {b"target": target.to_bytes(20, "big")}
+        if self.endpoint.ask(b"find_node", arguments, candidate.address, replied, lost=lost) is None:
+            self.lookup.widened(candidate, ())
 
     def _replied(self, candidate: Candidate[PeerAddress], reply: Response | Refusal) -> None:
         if isinstance(reply, Refusal) or (candidate.id is not None and reply.id != candidate.id):

@@ -1,7 +1,7 @@
 """Write tokens (BEP 5): who announces must have asked us before, from the same address, for the same infohash.
 
-A token is a keyed hash of both, so nothing is stored for it. Two secrets are good at a time: a token holds for one to two
-rotations.
+A token is a keyed hash of both, so nothing is stored for it. Two secrets are good at a time: a token holds for one to
+two rotations.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Which address are we seen by? A vote of those whom we asked (BEP 42, `ip`).
 
-A node's word counts once, and a netgroup's once: whoever wants to move our id needs many netgroups. What was found stays
-until another address has clearly more votes, so that two addresses of one NAT don't make us change our id to and fro.
+A node's word counts once, and a netgroup's once: whoever wants to move our id needs many netgroups. What was found
+stays until another address has clearly more votes, so that two addresses of one NAT don't make us change our id to
+and fro.
 """
 
 from __future__ import annotations
