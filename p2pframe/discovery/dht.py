@@ -86,7 +86,7 @@ class DhtDiscovery:
     def find(self, limit: int) -> Deferred[Sequence[FoundAddress]]:
         """See `IDiscovery.find`."""
         return self._dht.find(self.config.topic, limit).addCallback(
-            lambda found: [FoundAddress(address) for address in found]
+            lambda found: [FoundAddress(address) for address in found[:limit]]
         )
 
     def announce(self, addresses: Sequence[PeerAddress]) -> Deferred[None]:

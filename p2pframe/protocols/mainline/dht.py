@@ -65,6 +65,7 @@ class Dht:
     def expire(self, now: float) -> None:
         """Forget what is too old."""
         self.stores.expire(now)
+        self.guard.count()
 
     def bootstrapped(self, endpoint: Endpoint) -> None:
         """An endpoint has found its neighbours."""

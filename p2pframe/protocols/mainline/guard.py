@@ -40,7 +40,7 @@ class Buckets:
         kept = self._full_at
         full_at = kept.get(key, 0.0)
         after = (full_at if full_at > now else now) + amount / self.rate
-        if after - now > self.burst / self.rate:
+        if after - now > self.burst / self.rate + 1e-6:
             return False
         if full_at:
             del kept[key]

@@ -8,7 +8,7 @@ from twisted.internet.protocol import ClientFactory, DatagramProtocol
 from zope.interface import implementer
 
 from p2pframe.discovery.dns_seed import DnsSeedDiscovery
-from p2pframe.interfaces import IDiscovery
+from p2pframe.interfaces import IDiscovery, IRendezvous
 from p2pframe.model import FoundAddress, PeerAddress
 from p2pframe.plugin import plugin
 from p2pframe.sim.graph import GraphDiscovery, GraphPeersConfig
@@ -40,6 +40,39 @@ def test_peer_file(conforms, peer_file):
 
 def test_peer_file_that_is_not_there(conforms, tmp_path):
     conforms("discovery", "peer-file", {"path": str(tmp_path / "none.txt")})
+
+
+@implementer(IRendezvous)
+class Meeting:
+    """A place to meet that answers after a second, and tells of more than it was asked for."""
+
+    def __init__(self, context):
+        self.context = context
+
+    def later(self, answer):
+        deferred = Deferred(lambda _: call.cancel())
+        call = self.context.reactor.callLater(1.0, deferred.callback, answer)
+        return deferred
+
+    def announce(self, topic, port):
+        return self.later(8)
+
+    def find(self, topic, limit):
+        return self.later([PeerAddress(f"192.0.2.{n}", 8333) for n in range(1, 250)])
+
+    def withdraw(self, topic):
+        pass
+
+    def lifetime(self):
+        return 1800.0
+
+
+def meeting(context):
+    return {IRendezvous: Meeting(context)}
+
+
+def test_dht(conforms):
+    conforms("discovery", "dht", {"network": "mainline", "topic": "my-app"}, finds=200, services=meeting)
 
 
 def test_the_simulators_own_of_a_scenarios_graph():

@@ -51,6 +51,11 @@ def test_bitcoin(conforms):
     conforms("protocol", "bitcoin")
 
 
+def test_mainline(conforms):
+    conforms("protocol", "mainline", hash_seeds=True)
+    conforms("protocol", "mainline", {"public": False})
+
+
 def test_beacon(conforms):
     conforms("protocol", "beacon", {"name": "alice"}, hash_seeds=True)
 
