@@ -23,12 +23,13 @@ class IRendezvous(Interface):
     def announce(topic: str, port: int) -> Deferred[int]:
         """Say that we take part in `topic` and are reached on `port` (of the address that this network is seen by).
 
-        Fires with how many others have taken note. Whoever asks announces again in time (`lifetime` tells how soon).
-        Fails with `P2PFrameError` where nobody could be asked.
+        Fires with how many others have taken note, at a start once there is anybody to ask. Whoever asks announces again
+        in time (`lifetime` tells how soon). Fails with `P2PFrameError` where nobody could be asked.
         """
 
     def find(topic: str, limit: int) -> Deferred[Sequence[PeerAddress]]:
-        """Who takes part in `topic`: at most `limit`, in random order, hearsay. Fails like `announce`."""
+        """Who takes part in `topic`: at most `limit`, in random order, hearsay. Fails with `P2PFrameError`
+        where nobody could be asked."""
 
     def withdraw(topic: str) -> None:
         """Announce no more; what others have noted runs out by itself where the protocol can't take it back."""

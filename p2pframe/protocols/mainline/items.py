@@ -56,6 +56,9 @@ class Items:
 
     async def get_immutable(self, target: bytes) -> StoredItem | None:
         """See `IMainline.get_immutable`."""
+        stored = self._dht.stores.items.get(target, self._dht.context.reactor.seconds())
+        if stored is not None and not stored.key:
+            return StoredItem(decode(stored.encoded))
         found: list[StoredItem] = []
         searches: list[Search] = []
 
@@ -160,6 +163,9 @@ class Items:
         if len(salt) > SALT_BYTES:
             raise ValueError(f"a salt has at most {SALT_BYTES} bytes, this has {len(salt)}")
         best: list[StoredItem] = []
+        stored = self._dht.stores.items.get(mutable_target(key, salt), self._dht.context.reactor.seconds())
+        if stored is not None:
+            best.append(StoredItem(decode(stored.encoded), key, salt, stored.sequence, stored.signature))
 
         def heard(_: Candidate[PeerAddress], reply: Response) -> None:
             values = reply.values

@@ -232,7 +232,13 @@ class MainlineProtocol(Service):
             self.dht.turned_away.add(1, "topics")
             raise P2PFrameError(f"{len(self._topics)} topics are announced already (topics)")
         self._topics[topic] = None
-        return self.announce_peer(infohash(topic), port)
+
+        async def run() -> int:
+            # At a start the DHT knows nobody yet: whoever announces then has nothing better to do than to wait.
+            await self.dht.when_ready()
+            return await self._requests.announce_peer(infohash(topic), port, seed=False)
+
+        return Deferred.fromCoroutine(run())
 
     def find(self, topic: str, limit: int) -> Deferred[Sequence[PeerAddress]]:
         """See `IRendezvous.find`."""

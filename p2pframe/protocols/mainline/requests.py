@@ -47,7 +47,10 @@ class Requests:
 
     async def get_peers(self, info_hash: bytes, limit: int) -> Peers:
         """See `IMainline.get_peers`."""
-        found: dict[PeerAddress, None] = {}
+        # We may be one of the nodes nearest to it ourselves.
+        store, now = self._dht.stores.peers, self._dht.context.reactor.seconds()
+        stored = [one for six in (False, True) for one in store.values(info_hash, six, min(limit, _VALUES), now)]
+        found = dict.fromkeys(unpack_address(one) for one in stored[:limit])
         searches = await self._search_peers(info_hash, found, limit)
         peers = list(found)
         self._dht.context.rng.shuffle(peers)
