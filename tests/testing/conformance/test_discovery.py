@@ -38,6 +38,10 @@ def test_peer_file(conforms, peer_file):
     conforms("discovery", "peer-file", {"path": str(peer_file)}, finds=1000)
 
 
+def test_file(conforms, peer_file):
+    conforms("discovery", "file", {"path": str(peer_file)}, finds=1000)
+
+
 def test_peer_file_that_is_not_there(conforms, tmp_path):
     conforms("discovery", "peer-file", {"path": str(tmp_path / "none.txt")})
 

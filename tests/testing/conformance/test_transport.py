@@ -34,6 +34,10 @@ def test_unix(conforms, tmp_path):
     )  # fmt: skip
 
 
+def test_sealed_udp(conforms):
+    conforms("transport", "sealed-udp", {"key": "correct horse battery"}, hash_seeds=True)
+
+
 def test_udp(conforms):
     conforms("transport", "udp", hash_seeds=True)
 
