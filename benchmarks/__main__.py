@@ -14,7 +14,7 @@ import traceback
 
 from benchmarks.figures import Row, table
 
-NAMES = ("messages", "inventory", "hop", "headers", "blocks", "sessions", "startup", "simulation")
+NAMES = ("messages", "inventory", "hop", "headers", "blocks", "sessions", "startup", "simulation", "dht")
 LONG = ("simulation_large",)
 """Run only where they are named."""
 

@@ -112,8 +112,7 @@ class _Socket(DatagramProtocol):
         else:
             try:
                 self.receiver.datagram_received(data, PeerAddress.of(addr[0], addr[1]))
-            except Exception:  # noqa: BLE001 - Twisted would close the socket: one bad datagram must not end the
-            service
+            except Exception:  # noqa: BLE001 - Twisted would close the socket, for one bad datagram
                 owner.drop("receiver failed")
                 owner.context.log.failure("{plugin}: the receiver failed on a datagram", plugin=owner.context.name)
 

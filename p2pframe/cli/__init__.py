@@ -15,6 +15,7 @@ from typing import NoReturn
 
 import click
 
+from p2pframe.cli.sign_list import sign_list
 from p2pframe.cli.sim import sim
 
 KINDS = (
@@ -179,3 +180,4 @@ def init(template: str | None, file: str | None) -> None:
 
 
 main.add_command(sim)
+main.add_command(sign_list)

@@ -58,6 +58,10 @@ class DatagramGate:
         except Exception:  # noqa: BLE001 - one bad datagram must not end the node
             network.plugin_failed(f"protocol.{network.protocol_name}", "datagram_received", Failure())
 
+    def awaited(self, data: bytes, source: PeerAddress) -> bool:
+        """See `IDatagramReceiver.awaited`."""
+        return self._receiver is not None and self._receiver.awaited(data, source)
+
     def send(self, data: bytes, target: PeerAddress) -> None:
         """See `IDatagramPort`: called by the protocol."""
         if self._port is not None:

@@ -213,9 +213,9 @@ class Gate:
     def datagram(self, source: PeerAddress, now: float, data: bytes, receiver: IDatagramReceiver) -> bool:
         """Called for each datagram before it is looked at: False to drop it, which is counted.
 
-        The source may be forged, so nothing here is held against it but its netgroup's rate; and what answers a question
-        of ours in a way that could not be guessed passes any rate: a flood forged from a peer's address must not keep us
-        from hearing that peer.
+        The source may be forged, so nothing here is held against it but its netgroup's rate; and what answers a
+        question of ours in a way that could not be guessed passes any rate: a flood forged from a peer's address must
+        not keep us from hearing that peer.
         """
         if self._bans.check(source, None, self._network) is not None:
             self._dropped.add(1, "banned")

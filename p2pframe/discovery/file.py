@@ -4,10 +4,10 @@
       bitcoin:
         discovery: [{plugin: file, path: ./peers.txt}]
 
-One address a line, `host:port` or `[v6-address]:port`; `#` begins a comment. The file is looked at every `look`, off the
-reactor's thread, and read where it is another one than before (its inode, time or size has changed, so that one that was
-put in its place counts too). Of a file that grows without end a bounded part is read; a bad line costs that line alone,
-and the first of them is named.
+One address a line, `host:port` or `[v6-address]:port`; `#` begins a comment. The file is looked at every `look`, off
+the reactor's thread, and read where it is another one than before (its inode, time or size has changed, so that one
+that was put in its place counts too). Of a file that grows without end a bounded part is read; a bad line costs that
+line alone, and the first of them is named.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ class Stamp(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """What a file says: addresses in its order without repeats, lines that are none, the first of them, bytes unread."""
+    """What a file says: addresses in its order without repeats, lines that are none, the first of them, bytes
+    unread.
+    """
 
     stamp: Stamp
     addresses: list[PeerAddress]

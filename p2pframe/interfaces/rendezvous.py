@@ -23,8 +23,8 @@ class IRendezvous(Interface):
     def announce(topic: str, port: int) -> Deferred[int]:
         """Say that we take part in `topic` and are reached on `port` (of the address that this network is seen by).
 
-        Fires with how many others have taken note, at a start once there is anybody to ask. Whoever asks announces again
-        in time (`lifetime` tells how soon). Fails with `P2PFrameError` where nobody could be asked.
+        Fires with how many others have taken note, at a start once there is anybody to ask. Whoever asks announces
+        again in time (`lifetime` tells how soon). Fails with `P2PFrameError` where nobody could be asked.
         """
 
     def find(topic: str, limit: int) -> Deferred[Sequence[PeerAddress]]:

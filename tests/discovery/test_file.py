@@ -7,7 +7,6 @@ import pytest
 from p2pframe.discovery.file import FileConfig, FileDiscovery
 from p2pframe.errors import P2PFrameError
 from p2pframe.interfaces import DiscoveryState
-from p2pframe.model import PeerAddress
 from p2pframe.testing.context import FakeContext, result_of
 
 

@@ -46,6 +46,5 @@ def test_anything_else_is_dropped_and_counted():
     transport._socket.datagramReceived(sent(transport, bytes(1401)), ("192.0.2.1", 5))
     port.send(bytes(1401), TARGET)
     assert receiver.got == []
-    assert {why: context.metrics.value("sealed_udp_dropped_total", why) for why in ("no seal", "no port", "too large")} == {
-        "no seal": 4, "no port": 1, "too large": 2,
-    }  # fmt: skip
+    reasons = ("no seal", "no port", "too large")
+    assert [context.metrics.value("sealed_udp_dropped_total", why) for why in reasons] == [4, 1, 2]

@@ -42,6 +42,10 @@ def test_file(conforms, peer_file):
     conforms("discovery", "file", {"path": str(peer_file)}, finds=1000)
 
 
+def test_http_where_nobody_answers(conforms):
+    conforms("discovery", "http", {"url": "http://192.0.2.1/peers", "key": "01" * 32})
+
+
 def test_peer_file_that_is_not_there(conforms, tmp_path):
     conforms("discovery", "peer-file", {"path": str(tmp_path / "none.txt")})
 

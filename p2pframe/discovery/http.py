@@ -1,0 +1,268 @@
+"""Peers from a signed list at a URL.
+
+    networks:
+      bitcoin:
+        discovery: [{plugin: http, url: "https://lists.example/peers", key: "<64 hex digits>"}]
+
+The list is signed by a key that the config pins, so it does not matter who serves it, or over what. It has a serial
+number, which never goes back, and a time until when it is good: whoever serves it can neither change it nor give an old
+one for ever. It is one text:
+
+    <base64 of the Ed25519 signature of all bytes after this line>
+    {"serial": 7, "expires": "2026-12-31T00:00:00Z", "network": "my-net", "peers": ["192.0.2.1:8333"]}
+
+`p2pframe sign-list` makes one. Of what never ends a bounded part is read, for a bounded time; redirects are not
+followed.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, cast
+from urllib.parse import urlsplit
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from OpenSSL.SSL import Error as SslError
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.protocol import Protocol
+from twisted.internet.ssl import Certificate, trustRootFromCertificates
+from twisted.python.failure import Failure
+from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, ResponseDone
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IResponse
+from zope.interface import implementer
+
+from p2pframe.errors import P2PFrameError, PluginError
+from p2pframe.interfaces import DiscoveryState, IContext, IDiscovery, IReconfigurable
+from p2pframe.model import FoundAddress, PeerAddress
+from p2pframe.plugin import Duration, Field, Pin, PluginConfig, Size, live, plugin
+
+_SIGNATURE = 64
+_SERIALS = 2**63
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None or not text.isascii():
+        raise PydanticCustomError("url", "write http://host/path or https://host/path, without a user name")
+    return text
+
+
+class HttpConfig(PluginConfig):
+    """Options of the `http` discovery."""
+
+    url: Annotated[str, AfterValidator(_url)] = Field(description="Where the list is.")
+    key: Pin = Field(description="The Ed25519 public key that signs it: 64 hex digits.")
+    network: str | None = Field(None, description="The `network` that the list names; unset: the name of ours.")
+    ca: Path | None = Field(None, description="A PEM file of the only authorities to trust; unset: the system's.")
+    port: int | None = live(None, ge=1, le=65535, description="Port of peers without one; unset: the protocol's own.")
+    interval: Duration = live(3600.0, ge=1, description="How often it is fetched.")
+    timeout: Duration = live(20.0, gt=0, description="How long a fetch may take in all.")
+    largest: Size = live(1_000_000, ge=100, description="Bytes of a list; a longer one is refused.")
+    skew: Duration = live(60.0, ge=0, description="How long past its time a list is still good: clocks differ.")
+
+
+class SignedList(NamedTuple):
+    """What a list says; `expires` is unix time in seconds."""
+
+    serial: int
+    expires: float
+    network: str
+    peers: list[str]
+
+
+class ListError(P2PFrameError):
+    """A list that is not to be believed, or not to be read; the text says why."""
+
+
+def read_list(data: bytes, key: bytes) -> SignedList:
+    """A list whose signature holds. Raises `ListError`."""
+    first, newline, body = data.partition(b"\n")
+    try:
+        signature = b64decode(first.strip(), validate=True)
+    except (Base64Error, ValueError):
+        signature = b""
+    if not newline or len(signature) != _SIGNATURE:
+        raise ListError("its first line is no signature: 64 bytes in base64")
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, body)
+    except InvalidSignature:
+        raise ListError("its signature is not by the key that the config pins") from None
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        raise ListError("it is signed, and is no JSON") from None
+    if not isinstance(said, dict):
+        raise ListError("it is signed, and is no JSON object")
+    serial, expires, network, peers = (said.get(name) for name in ("serial", "expires", "network", "peers"))
+    if type(serial) is not int or not 0 <= serial < _SERIALS:
+        raise ListError("`serial` is no number from 0 to 2**63 - 1")
+    if not isinstance(network, str):
+        raise ListError("`network` is no text")
+    if not isinstance(peers, list) or not all(isinstance(peer, str) for peer in peers):
+        raise ListError("`peers` is no list of texts")
+    try:
+        until = datetime.fromisoformat(expires) if isinstance(expires, str) else None
+    except ValueError:
+        until = None
+    if until is None or until.tzinfo is None:
+        raise ListError("`expires` is no time with its zone, as in 2026-12-31T00:00:00Z")
+    return SignedList(serial, until.timestamp(), network, peers)
+
+
+@plugin("http", config=HttpConfig)
+@implementer(IDiscovery, IReconfigurable)
+class HttpDiscovery:
+    """Fetches a signed list of peers from a URL."""
+
+    name = "http"
+    manual = False
+
+    def __init__(self, config: HttpConfig, context: IContext) -> None:
+        self.config = config
+        self.context = context
+        try:
+            Ed25519PublicKey.from_public_bytes(config.key)
+        except ValueError as error:
+            raise PluginError(f"discovery http: `key` is no Ed25519 public key: {error}") from None
+        self._agent = Agent(cast(Any, context.reactor), self._policy(), connectTimeout=config.timeout)
+        self._left = context.metrics.counter("http_left_total", "Of signed lists, what was not taken.", ["what"])
+        self._fetched = context.metrics.counter("http_lists_total", "Lists fetched, by how it went.", ["outcome"])
+
+    def due(self, state: DiscoveryState) -> bool:
+        """At the start, and then every `interval`."""
+        return state.last_run is None or state.last_run >= self.config.interval
+
+    def find(self, limit: int) -> Deferred[Sequence[FoundAddress]]:
+        """Fetch the list. Fails with `P2PFrameError` that says what is wrong with it."""
+        fetching = Deferred.fromCoroutine(self._find(limit))
+        clock = self.context.reactor
+        return fetching.addTimeout(self.config.timeout, clock, onTimeoutCancel=self._too_slow).addErrback(self._failed)
+
+    def announce(self, addresses: Sequence[PeerAddress]) -> Deferred[None]:
+        """Who keeps the list has to find us."""
+        return succeed(None)
+
+    def withdraw(self) -> Deferred[None]:
+        """Nothing was announced."""
+        return succeed(None)
+
+    def reconfigure(self, config: object) -> None:
+        """See `IReconfigurable.reconfigure`."""
+        self.config = cast(HttpConfig, config)
+
+    async def _find(self, limit: int) -> Sequence[FoundAddress]:
+        config, context = self.config, self.context
+        response: IResponse = await self._agent.request(
+            b"GET", config.url.encode(), Headers({b"User-Agent": [b"p2pframe"], b"Accept": [b"*/*"]})
+        )
+        data = await _body(response, config.largest)
+        if response.code != 200:
+            raise ListError(f"the server says {response.code}, not 200 (redirects are not followed)")
+        listed = read_list(data, config.key)
+        if listed.network != (config.network or context.network):
+            raise ListError(f"it is for the network {listed.network[:100]!r}")
+        late = context.unix_time() - listed.expires
+        if late > config.skew:
+            raise ListError(f"it was good until {late:.0f} s ago: whoever serves it holds newer ones back")
+        await self._no_older(listed.serial)
+        self._fetched.add(1, "good")
+        return self._addresses(listed.peers, limit)
+
+    async def _no_older(self, serial: int) -> None:
+        """The serial never goes back; what was seen is on the disk before it is gone by."""
+        key = b"serial/" + self.config.key
+        kept = await self.context.storage.get(key)
+        seen = int(kept) if kept is not None and kept.isdigit() else -1
+        if serial < seen:
+            raise ListError(f"its serial is {serial}, and {seen} has been seen: an old list was served")
+        if serial > seen:
+            await self.context.storage.write([(key, b"%d" % serial)], durable=True)
+
+    def _addresses(self, peers: list[str], limit: int) -> Sequence[FoundAddress]:
+        addresses: dict[PeerAddress, None] = {}
+        bad = 0
+        for text in peers:
+            try:
+                addresses[PeerAddress.parse(text, default_port=self.config.port or 0)] = None
+            except ValueError:
+                bad += 1
+        chosen = list(addresses)
+        self.context.rng.shuffle(chosen)
+        self._left.add(bad, "no addresses")
+        self._left.add(max(0, len(chosen) - limit), "too many")
+        return [FoundAddress(address) for address in chosen[:limit]]
+
+    def _policy(self) -> BrowserLikePolicyForHTTPS:
+        ca = self.config.ca
+        if ca is None:
+            return BrowserLikePolicyForHTTPS()
+        try:
+            blocks = ca.read_bytes().split(b"-----BEGIN CERTIFICATE-----")[1:]
+            trusted = [Certificate.loadPEM(b"-----BEGIN CERTIFICATE-----" + block) for block in blocks]
+        except (OSError, ValueError, SslError) as error:
+            raise PluginError(f"discovery http: `ca`: {ca}: {error}: give a file of PEM certificates") from None
+        if not trusted:
+            raise PluginError(f"discovery http: `ca`: {ca} has no certificate: give a file of PEM certificates")
+        return BrowserLikePolicyForHTTPS(trustRootFromCertificates(trusted))
+
+    def _too_slow(self, result: object, seconds: float) -> Any:
+        raise ListError(f"the list did not come within {seconds:g} s (timeout)")
+
+    def _failed(self, failure: Failure) -> Any:
+        self._fetched.add(1, "refused" if failure.check(ListError) else "failed")
+        if failure.check(ListError):
+            raise ListError(f"{self.config.url}: {failure.getErrorMessage()}")
+        return failure
+
+
+class _Collect(Protocol):
+    """Takes a body, up to its bound; then the connection ends."""
+
+    def __init__(self, largest: int) -> None:
+        self.largest = largest
+        self.size = 0
+        self.parts: list[bytes] = []
+        self.done: Deferred[bytes] = Deferred(self._cancelled)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Called with what has come."""
+        self.size += len(data)
+        if self.size <= self.largest:
+            self.parts.append(data)
+        elif not self.done.called:
+            self.done.errback(ListError(f"it is larger than {self.largest} bytes (largest)"))
+            self._end()
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        """Called at the end of the body, or of the connection."""
+        if self.done.called:
+            return
+        if reason is not None and reason.check(ResponseDone):
+            self.done.callback(b"".join(self.parts))
+        else:
+            self.done.errback(ListError("the connection was lost in the middle of the list"))
+
+    def _cancelled(self, _: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        transport: Any = self.transport
+        for name in ("abortConnection", "loseConnection"):
+            if hasattr(transport, name):
+                getattr(transport, name)()
+                return
+
+
+def _body(response: IResponse, largest: int) -> Deferred[bytes]:
+    collect = _Collect(largest)
+    response.deliverBody(collect)
+    return collect.done
