@@ -77,6 +77,7 @@ class Limits(PluginConfig):
     datagrams_burst: float = live(40_000.0, gt=0, description="Datagrams taken at once, of all.")
     netgroup_datagrams_per_second: float = live(200.0, gt=0, description="The same for one netgroup.")
     netgroup_datagrams_burst: float = live(1_000.0, gt=0, description="The same at once for one netgroup.")
+    visits: int = live(32, ge=1, description="Calls on peers (crawlers, checks of addresses) at once.")
     handshakes: int = live(64, ge=1, description="Inbound sessions that may be in the handshake at once.")
     connect_timeout: Duration = live(5.0, description="A dial that has not connected by then has failed.")
     handshake_timeout: Duration = live(60.0, description="From connected to open.")

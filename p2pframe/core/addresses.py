@@ -75,6 +75,8 @@ class Addresses:
 
     def take(self, session: Session, addresses: Iterable[FoundAddress]) -> int:
         """Addresses that a peer told of: rate-limited for each session, filtered by the protocol, into the book."""
+        if session.visiting is not None:
+            return session.visiting.found(addresses)
         now = session.now
         bucket = self._budgets.get(session.id)
         if bucket is None:

@@ -59,7 +59,7 @@ class Admission:
 
     def _claim_slot(self, session: Session) -> Verdict:
         network, topology = self._network, self._network.topology
-        if topology is None or session.slot is Slot.MANUAL:
+        if topology is None or session.slot is Slot.MANUAL or session.visiting is not None:
             return Verdict(Action.ALLOW)
         allowed = network.slots().get(session.slot, 0)
         # Not those that are ending: who was refused must not hold a place for as long as it does not read why.

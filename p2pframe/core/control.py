@@ -13,7 +13,7 @@ from p2pframe.config import diff, load
 from p2pframe.core.bans import NODE
 from p2pframe.core.reconfiguring import apply
 from p2pframe.errors import P2PFrameError
-from p2pframe.interfaces import Event, INodeControl, INodeView, NetworkView, Spread
+from p2pframe.interfaces import Event, INodeControl, INodeView, NetworkView, Spread, Visit
 from p2pframe.model import PeerAddress, Penalty, SessionId, SessionSnapshot
 
 if TYPE_CHECKING:
@@ -76,6 +76,13 @@ class Control:
         if held is None:
             return fail(P2PFrameError(f"there is no network {network!r}"))
         return held.dialer.connect(address)
+
+    def visit(self, network: str, address: PeerAddress, peers: int = 0, wait: float = 30.0) -> Deferred[Visit]:
+        """See `INodeControl.visit`."""
+        held = self._node.networks.get(network)
+        if held is None:
+            return fail(P2PFrameError(f"there is no network {network!r}"))
+        return held.visits.visit(address, peers, wait)
 
     def disconnect(self, network: str, session: SessionId, reason: str = "asked to") -> bool:
         """See `INodeControl.disconnect`."""

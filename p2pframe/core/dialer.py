@@ -22,6 +22,7 @@ from p2pframe.model import Candidate, FoundAddress, PeerAddress, PeerId, Session
 
 if TYPE_CHECKING:
     from p2pframe.core.network import Network
+    from p2pframe.core.visits import Visiting
 
 
 class ManualPeer:
@@ -59,6 +60,7 @@ class _Dial(Factory):
         self.timed_out = False
         self.connecting: Deferred[IProtocol] | None = None
         self.waiting: Deferred[SessionId] | None = None
+        self.visiting: Visiting | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> Session | None:
         """Called by the endpoint once connected."""
@@ -66,6 +68,9 @@ class _Dial(Factory):
         if session is None:
             return None
         session.on_end = self.ended
+        if self.visiting is not None:
+            session.visiting = self.visiting
+            self.visiting.begun(session)
         self.session = session
         return session
 
@@ -107,7 +112,7 @@ class Dialer:
     @property
     def under_way(self) -> tuple[tuple[PeerAddress, Slot], ...]:
         """The dials whose session has not opened yet."""
-        return tuple((dial.address, dial.slot) for dial in self._dials.values())
+        return tuple((dial.address, dial.slot) for dial in self._dials.values() if dial.visiting is None)
 
     def set_manual(self, source: str, found: Sequence[FoundAddress]) -> int:
         """The operator's own addresses, all that `source` knows now.
@@ -148,7 +153,7 @@ class Dialer:
         content = not self._dials
         room = self._manual_room()
         for peer in tuple(self.manual.values()):
-            if len(self._dials) >= limits.dial_concurrency:
+            if len(self._dials) - len(network.visits) >= limits.dial_concurrency:
                 return
             if room <= 0:
                 break
@@ -162,7 +167,7 @@ class Dialer:
                 self.dial(peer.address, Slot.MANUAL, peer.peer_id)
                 room -= 1
         topology = network.topology
-        if topology is None or len(self._dials) >= limits.dial_concurrency:
+        if topology is None or len(self._dials) - len(network.visits) >= limits.dial_concurrency:
             return
         view = network.view(dialled_only=True)
         none: Sequence[Want] = ()
@@ -178,7 +183,12 @@ class Dialer:
                 return
 
     def dial(
-        self, address: PeerAddress, slot: Slot, peer_id: PeerId | None, waiting: Deferred[SessionId] | None = None
+        self,
+        address: PeerAddress,
+        slot: Slot,
+        peer_id: PeerId | None,
+        waiting: Deferred[SessionId] | None = None,
+        visiting: Visiting | None = None,
     ) -> None:
         """Dial now. The result is counted, told to the address book, and to `waiting` where given."""
         network = self.network
@@ -199,7 +209,7 @@ class Dialer:
                 waiting.errback(SessionClosed(f"{address}: {why}"))
             return
         dial = _Dial(self, address, slot, peer_id, via)
-        dial.waiting = waiting
+        dial.waiting, dial.visiting = waiting, visiting
         self._dials[address] = dial
         network.book.attempt(address)
         connecting = maybeDeferred(lambda: via.dial(address, peer_id).connect(dial))

@@ -36,6 +36,7 @@ from p2pframe.core.session_log import SessionLog
 from p2pframe.core.snapshots import add_messages
 from p2pframe.core.standing import Standing
 from p2pframe.core.timers import Timers
+from p2pframe.core.visits import Visits
 from p2pframe.interfaces import (
     INamespace,
     IStatus,
@@ -132,6 +133,7 @@ class Network:
         self.standing = Standing(parts.scorers, metrics, self.plugin_failed)
         self.addresses = Addresses(self)
         self.dialer = Dialer(self, world.rng(f"{spec.name}/dialer"))
+        self.visits = Visits(self)
         self.finder = Finder(self, parts.discovery)
         self.timers = Timers(self, self._flush_logs)
         self.datagram_gates = [DatagramGate(self, transport) for transport in parts.datagrams]
@@ -162,6 +164,7 @@ class Network:
         if was_running and topology is not None:
             view = self.view()
             anchors = self.call_plugin("topology", "anchors", anchors, topology.anchors, view)
+        self.visits.stop()
         self.dialer.stop()
         await self.finder.stop()
         await self.ports.close()
@@ -302,6 +305,9 @@ class Network:
         agent = info.agent if info else ""
         self.events.emit("session.opened", self.name, session.id, session.address, slot=session.slot.value, agent=agent)
         self._session_log.opened(session, now)
+        if session.visiting is not None:
+            session.visiting.opened(session)
+            return
         if session.slot is Slot.FEELER:
             session.close("feeler-done")
             return
@@ -452,7 +458,9 @@ class Network:
     def view(self, dialled_only: bool = False) -> TopologyView:
         """What the topology decides on."""
         sessions = tuple(
-            s.snapshot() for s in self.sessions.values() if not s.closing and not (dialled_only and s.inbound)
+            s.snapshot()
+            for s in self.sessions.values()
+            if not s.closing and s.visiting is None and not (dialled_only and s.inbound)
         )
         stale = self.call_plugin(f"protocol.{self.protocol_name}", "stale", False, self.protocol.stale)
         return TopologyView(self.clock.seconds(), sessions, self.dialer.under_way, stale, self.book.size)

@@ -44,6 +44,7 @@ from p2pframe.model import (
 
 if TYPE_CHECKING:
     from p2pframe.core.network import Network
+    from p2pframe.core.visits import Visiting
 
 _DONE = Failure(ConnectionDone())
 _BUDGET = 1
@@ -66,13 +67,15 @@ class Session(Protocol):
         "_latest", "_life", "_links", "_pending", "_proving", "_queue", "_refill", "_seconds", "_tap", "_upgrades",
         "address", "close_evidence", "close_reason", "closing", "counters", "expected_peer", "handshake",
         "handshaking", "id", "inbound", "info", "netgroup", "network", "now", "on_end", "protected", "slot", "state",
-        "unread", "useful_count", "via", "was_open", "writable",
+        "unread", "useful_count", "via", "visiting", "was_open", "writable",
     )  # fmt: skip
 
     def __init__(
         self, network: Network, id: SessionId, address: PeerAddress, slot: Slot, via: ITransport, peer_id: PeerId | None
     ) -> None:
         self.network = network
+        self.visiting: Visiting | None = None
+        """The visit that this session is for, if any."""
         self.id = id
         self.address = address
         self.slot = slot

@@ -12,6 +12,7 @@ from pathlib import Path
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
+from p2pframe.interfaces.visit import Visit
 from p2pframe.model import FoundAddress, PeerAddress, Penalty, SessionId, SessionSnapshot, Slot
 
 
@@ -95,6 +96,14 @@ class INodeControl(Interface):
 
     def connect(network: str, address: PeerAddress) -> Deferred[SessionId]:
         """Dial a manual peer once; fires when the session has opened, fails with the reason why not."""
+
+    def visit(network: str, address: PeerAddress, peers: int = 0, wait: float = 30.0) -> Deferred[Visit]:
+        """Call on a peer for a moment: who is it, and at most how many others (`peers`) does it know?
+
+        Takes at most `wait` seconds and no slot; what it tells does not enter the address book. In a network of
+        datagrams its protocol does it (`IVisitor`). Fails with `P2PFrameError`, which says why, where it is not
+        reached, does not finish its handshake, or `limits.visits` are under way.
+        """
 
     def disconnect(network: str, session: SessionId, reason: str = "asked to") -> bool:
         """End a session; False where there is none of that id."""

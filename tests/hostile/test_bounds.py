@@ -40,6 +40,7 @@ LIMITS = {
     "datagrams_burst": ("datagrams_dropped", "core/test_gate.py::test_datagrams_of_one_netgroup_are_limited_dropped_and_counted"),
     "netgroup_datagrams_per_second": ("datagrams_dropped", "core/test_gate.py::test_datagrams_of_one_netgroup_are_limited_dropped_and_counted"),
     "netgroup_datagrams_burst": ("datagrams_dropped", "core/test_gate.py::test_datagrams_of_one_netgroup_are_limited_dropped_and_counted"),
+    "visits": ("visits", "core/test_visits.py::test_visits_are_bounded_and_the_refused_are_counted"),
     "handshakes": ("handshakes_evicted", "core/test_session.py::test_who_connects_and_says_nothing_does_not_keep_others_out"),
     "connect_timeout": ("dials", "core/test_dialer.py::test_dials_at_once_are_bounded_and_end_by_their_time_limit"),
     "handshake_timeout": (CLOSED, "hostile/test_floods.py::test_handshakes_of_one_byte_a_second_end_at_the_deadline_and_cost_nobody_else"),

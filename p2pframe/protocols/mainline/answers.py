@@ -35,6 +35,8 @@ LARGEST = 1024
 """Bytes of a reply's payload, at most (BEP 32); an item of BEP 44 may take it a little beyond."""
 _VALUES, _VALUES6 = 50, 20
 _SAMPLES = 20
+_ROOMY = 400
+"""Bytes of an item's value beside which the nodes of two families fit."""
 _OWN = b"id"
 Nodes = Callable[[int, bool], bytes]
 
@@ -134,7 +136,7 @@ class Answers:
             answer = method(query, source, size, nodes, now)
         except _Refused as refused:
             reply = krpc.refusal(query.transaction, refused.code, refused.text, ip, VERSION)
-            return reply if self._allowed(reply, source, size, now) else None
+            return self._or_silence(reply, source, size, now)
         answer.values[_OWN] = own.to_bytes(20, "big")
         reply = krpc.response(query.transaction, answer.values, ip, VERSION)
         if self._allowed(reply, source, size, now):
@@ -163,7 +165,13 @@ class Answers:
             self._dropped.add(1, "rate")
             return None
         reply = krpc.refusal(transaction, krpc.PROTOCOL_ERROR, f"no good {why}", b"", VERSION)
-        return reply if self._allowed(reply, source, size, now) else None
+        return self._or_silence(reply, source, size, now)
+
+    def _or_silence(self, reply: bytes, source: PeerAddress, size: int, now: float) -> bytes | None:
+        if self._allowed(reply, source, size, now):
+            return reply
+        self._dropped.add(1, "amplification")
+        return None
 
     def _allowed(self, reply: bytes, source: PeerAddress, size: int, now: float) -> bool:
         over = len(reply) - self._guard.room(source, size)
@@ -184,7 +192,7 @@ class Answers:
         peers, six = self._stores.peers, ":" in source.host
         answer = _Answer({})
         self._add_nodes(answer, query, info_hash, source, nodes)
-        if not peers.full(info_hash, six):
+        if not peers.full(info_hash, six, now):
             answer.values[b"token"] = self._stores.tokens.make(source.host, info_hash, now)
         room = LARGEST - 200 - sum(len(one) for one in answer.values.values() if isinstance(one, bytes))
         if query.arguments.get(b"scrape") == 1:
@@ -230,6 +238,9 @@ class Answers:
             answer.values[b"k"], answer.values[b"sig"] = item.key, item.signature
             answer.spare += (b"k", b"sig")
         answer.values[b"v"] = Bencoded(item.encoded)
+        # A datagram has room for a large value or for the nodes of a second family.
+        if len(item.encoded) > _ROOMY and len(answer.spare) > 2:
+            answer.values.pop(answer.spare[0], None)
         answer.spare += (b"v",)
         return answer
 

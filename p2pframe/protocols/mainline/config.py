@@ -47,6 +47,9 @@ class MainlineConfig(PluginConfig):
     peers_per_infohash: int = live(
         2_000, ge=1, le=6_000, description="Peers of one infohash; beyond it no token is given (BEP 33)."
     )
+    peers_per_subnet: int = live(
+        64, ge=1, description="Peers of one infohash within one /24 or /64; loopback networks are such, too."
+    )
     peer_lifetime: Duration = live(1800.0, gt=0, description="A peer that does not announce again is forgotten.")
     sample_interval: Duration = live(
         3600.0, ge=1, le=21_600, description="How often the sample of infohashes is drawn anew (BEP 51)."
@@ -64,6 +67,6 @@ class MainlineConfig(PluginConfig):
     subnet_budget: float = live(
         400.0, gt=0, description="Bytes a second beyond three times theirs for unproven senders of one /24 or /48..."
     )
-    subnet_burst: float = live(4_000.0, ge=0, description="...and at once.")
+    subnet_burst: float = live(2_000.0, ge=0, description="...and at once.")
     budget: float = live(20_000.0, gt=0, description="The same for all unproven senders...")
-    budget_burst: float = live(60_000.0, ge=0, description="...and at once.")
+    budget_burst: float = live(6_000.0, ge=0, description="...and at once.")

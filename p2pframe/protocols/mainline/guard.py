@@ -50,6 +50,13 @@ class Buckets:
         kept[key] = after
         return True
 
+    def resize(self, most: int) -> None:
+        """Remember so many from now on."""
+        self.most = most
+        while len(self._full_at) > most:
+            del self._full_at[next(iter(self._full_at))]
+            self.shed += 1
+
     def give_back(self, key: str, amount: float) -> None:
         """What was taken and not used."""
         if key in self._full_at:
@@ -82,7 +89,7 @@ class Guard:
         ):
             buckets.rate, buckets.burst = rate, burst
             if buckets is not self._all:
-                buckets.most = config.sources
+                buckets.resize(config.sources)
 
     def prove(self, source: PeerAddress, now: float) -> None:
         """It has answered what could not be guessed: it is where it says."""
@@ -100,8 +107,9 @@ class Guard:
         return self._proven.get(source.host, 0.0) > now
 
     def query(self, source: PeerAddress, now: float) -> bool:
-        """Whether a query of this address is to be looked at: False where it asks too often."""
-        return self._queries.take(source.host, 1, now)
+        """Whether a query of this address (on IPv6: of its /64) is to be looked at: False where it asks too often."""
+        host = source.host
+        return self._queries.take(subnet(host) if ":" in host else host, 1, now)
 
     def store(self, source: PeerAddress, now: float) -> bool:
         """Whether an announcement or a put of this address is to be taken: False where its subnet stores too often."""

@@ -55,6 +55,8 @@ class ItemStore:
         config = self._config()
         before = self._items.get(target)
         if before is not None:
+            # Whoever keeps another's item alive is not charged for it.
+            item.subnet = before.subnet
             self._drop(target)
         elif self._subnets.get(item.subnet, 0) >= config.items_per_subnet:
             self._turned_away.add(1, "items of a subnet")

@@ -50,9 +50,11 @@ class PeerStore:
         """Infohashes held; one with peers of both families counts twice."""
         return len(self._runs[False]) + len(self._runs[True])
 
-    def full(self, info_hash: bytes, six: bool) -> bool:
+    def full(self, info_hash: bytes, six: bool, now: float) -> bool:
         """Whether an infohash takes no new peers: then no token is given for it (BEP 33)."""
-        return len(self._runs[six].get(info_hash, b"")) >= self._config().peers_per_infohash * (23 if six else 11)
+        run, width = self._runs[six].get(info_hash, b""), 23 if six else 11
+        # The oldest is in front: one that has run out makes room for the next.
+        return len(run) >= self._config().peers_per_infohash * width and self._fresh(run[:width], now)
 
     def add(self, info_hash: bytes, host: bytes, port: int, seed: bool, now: float) -> bool:
         """A peer has announced itself; `host` has 4 or 16 bytes. False where there is no room for it."""
@@ -68,14 +70,24 @@ class PeerStore:
         if at >= 0:
             runs[info_hash] = run[:at] + run[at + width :] + record
             return True
-        if len(run) >= config.peers_per_infohash * width:
-            runs[info_hash] = run
-            self._turned_away.add(1, "peers of an infohash")
+        cut = 0
+        while cut < len(run) and not self._fresh(run[cut : cut + width], now):
+            cut += width
+        if cut:
+            run = run[cut:]
+            self._size -= cut // width
+        why = self._no_room(run, host, width)
+        if why:
+            if run:
+                runs[info_hash] = run
+            self._turned_away.add(1, why)
             return False
         if not run and len(runs) >= config.infohashes:
-            self._drop_oldest(runs, width, "infohashes")
-        while self._size >= config.peers and runs:
-            self._drop_oldest(runs, width, "peers")
+            self._drop_oldest(six, "infohashes")
+        while self._size >= config.peers:
+            # The family that holds more makes room: neither can crowd the other out.
+            most = len(self._runs[True]) > len(self._runs[False])
+            self._drop_oldest(most, "peers")
         runs[info_hash] = run + record
         self._size += 1
         return True
@@ -173,7 +185,25 @@ class PeerStore:
                 )  # fmt: skip
         return True
 
-    def _drop_oldest(self, runs: dict[bytes, bytes], width: int, why: str) -> None:
+    def _fresh(self, record: bytes, now: float) -> bool:
+        return int.from_bytes(record[-4:], "big") >= int(now - self._config().peer_lifetime)
+
+    def _no_room(self, run: bytes, host: bytes, width: int) -> str:
+        """Why a run takes no new peer; empty where it does."""
+        config = self._config()
+        if len(run) >= config.peers_per_infohash * width:
+            return "peers of an infohash"
+        prefix = host[: 8 if len(host) == 16 else 3]
+        if len(run) >= config.peers_per_subnet * width and run.count(prefix) >= config.peers_per_subnet:
+            held = sum(run.startswith(prefix, at) for at in range(0, len(run), width))
+            if held >= config.peers_per_subnet:
+                return "peers of a subnet"
+        return ""
+
+    def _drop_oldest(self, six: bool, why: str) -> None:
+        runs, width = self._runs[six], 23 if six else 11
+        if not runs:
+            runs, width = self._runs[not six], 11 if six else 23
         oldest = next(iter(runs))
         gone = runs.pop(oldest)
         self._size -= len(gone) // width

@@ -43,7 +43,7 @@ class Tokens:
         old = now - self._since >= 2 * self.rotation
         self._before = blake2b(key=self._entropy.bytes(32), digest_size=BYTES) if old else self._now
         self._now = fresh
-        self._since = now
+        self._since += (now - self._since) // self.rotation * self.rotation
 
 
 def _digest(keyed: blake2b, host: str, target: bytes) -> bytes:

@@ -27,6 +27,7 @@ from p2pframe.interfaces import (
     Spread,
     TopicRules,
     Use,
+    Visit,
 )
 from p2pframe.model import (
     ACCEPTED,
@@ -215,6 +216,11 @@ class StandInControl:
         """Noted."""
         self.calls.append(("connect", network, address))
         return succeed(SessionId(len(self.calls)))
+
+    def visit(self, network: str, address: PeerAddress, peers: int = 0, wait: float = 30.0) -> Deferred[Visit]:
+        """Noted: somebody is there, and knows nobody."""
+        self.calls.append(("visit", network, address, peers))
+        return succeed(Visit(address, agent="/stand-in:1/", version=1, round_trip=0.1))
 
     def disconnect(self, network: str, session: SessionId, reason: str = "asked to") -> bool:
         """Noted."""
