@@ -1,0 +1,97 @@
+"""The options of the `dns-seed-server` application."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from p2pframe.endpoints import ListenAddress, SourceAddress
+from p2pframe.plugin import Duration, PluginConfig, live
+
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\Z")
+
+
+def _name(text: str) -> str:
+    name = text.lower().rstrip(".")
+    # 60 bytes are left for what stands before the zone's name in a question.
+    if len(name) > 190 or not all(_LABEL.match(label) for label in name.split(".")):
+        raise PydanticCustomError("dns_name", "{text}: not a DNS name in ASCII", {"text": repr(text)})
+    return name
+
+
+def _contact(text: str) -> str:
+    local, at, domain = text.partition("@")
+    if not at or not local or len(local) > 63 or not local.isascii() or not local.isprintable():
+        raise PydanticCustomError("contact", "{text}: not a mail address", {"text": repr(text)})
+    return f"{local}@{_name(domain)}"
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Contact = Annotated[str, AfterValidator(_contact)]
+
+
+class DnsSeedServerConfig(PluginConfig):
+    """Options of the `dns-seed-server` application."""
+
+    network: str = Field(min_length=1, description="The network of this node whose peers are answered with.")
+    zone: Name = Field(description="The zone that is answered for, such as seed.example.org; nothing else is.")
+    nameserver: Name = Field(description="The name of this server, as the parent zone's NS record has it.")
+    nameserver_addresses: tuple[SourceAddress, ...] = Field(
+        (), max_length=8, description="Its addresses; needed where its name is within the zone."
+    )
+    contact: Contact = Field(description="A mail address of who runs it, shown to everyone in the SOA record.")
+    listen: tuple[ListenAddress, ...] = Field(
+        min_length=1, max_length=16, description="Addresses and ports to answer on, over UDP and TCP: 53 in the end."
+    )
+    port: int | None = live(
+        None, ge=1, le=65535, description="The port that A and AAAA records mean; unset: the protocol's own."
+    )
+    service: Name | None = live(
+        None, description="Also answer SRV for this, such as _bitcoin._tcp: then with any port. Unset: no SRV."
+    )
+    public: bool = live(True, description="Only addresses of the public Internet; off for networks of tests.")
+    services: dict[str, int] = live(
+        {"NETWORK": 0, "BLOOM": 2, "WITNESS": 3, "COMPACT_FILTERS": 6, "NETWORK_LIMITED": 10, "P2P_V2": 11},
+        max_length=16,
+        description="The bits of the services that peers name in their handshakes, for names like x9.seed.",
+    )
+    ttl: int = live(60, ge=1, le=86_400, description="Seconds that an answer may be kept; as often another is drawn.")
+    answers: int = live(20, ge=1, le=64, description="Addresses in one answer.")
+    per_netgroup: int = live(1, ge=1, description="Of these, from one netgroup (IPv4 /16, IPv6 /32).")
+    proven_for: Duration = live(
+        86_400.0, ge=0, description="Answered with only after its handshakes have succeeded for this long."
+    )
+    check_every: Duration = live(3600.0, ge=1, description="How often an address is called on again.")
+    retry: Duration = live(21_600.0, ge=1, description="The same for one that did not answer.")
+    failures: int = live(3, ge=1, description="An address that failed this often on end is forgotten.")
+    visits: int = live(8, ge=1, le=256, description="Visits at once.")
+    visit_time: Duration = live(30.0, gt=0, description="How long one visit may take.")
+    pace: Duration = live(1.0, ge=0.01, description="Time between two looks at whom to visit.")
+    ask: int = live(250, ge=0, le=10_000, description="Addresses that a visited peer is asked for; 0: none.")
+    ask_every: Duration = live(86_400.0, ge=1, description="How often one peer is asked for addresses.")
+    sample_every: Duration = live(60.0, ge=1, description="How often the address book is looked into for new ones.")
+    addresses: int = live(20_000, ge=1, le=1_000_000, description="Addresses watched at most.")
+    group_addresses: int = live(64, ge=1, description="Of these, from one netgroup.")
+    responses_per_second: float = live(
+        10.0, gt=0, description="Full answers over UDP to one /24 or /56; beyond it, every `slip`th is sent to TCP."
+    )
+    responses_burst: int = live(30, ge=1, description="The same, at once.")
+    all_responses_per_second: float = live(1000.0, gt=0, description="Full answers over UDP to all together.")
+    all_responses_burst: int = live(2000, ge=1, description="The same, at once.")
+    slip: int = live(2, ge=1, description="Of those beyond the rate, each how many'th hears that it shall use TCP.")
+    prefixes: int = live(10_000, ge=1, description="Networks of askers whose rate is remembered.")
+    tcp_connections: int = live(64, ge=1, description="TCP connections at once.")
+    tcp_per_prefix: int = live(8, ge=1, description="TCP connections at once from one /24 or /56.")
+    tcp_queries: int = live(32, ge=1, description="Questions on one TCP connection.")
+    tcp_timeout: Duration = live(10.0, gt=0, description="How long a TCP connection may last.")
+
+    @model_validator(mode="after")
+    def _glue(self) -> Self:
+        if f".{self.nameserver}".endswith(f".{self.zone}") and not self.nameserver_addresses:
+            raise PydanticCustomError(
+                "glue", "a nameserver within its own zone needs nameserver_addresses, or nobody could find it"
+            )
+        return self
