@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from p2pframe.errors import ConfigError
-from p2pframe.interfaces import IApplication, IItems, INodeView, IWorkload
+from p2pframe.interfaces import IAddressBook, IApplication, IItems, INetworkProtocol, INodeView, IWorkload
 from p2pframe.model import ACCEPTED
 from p2pframe.plugin import plugin
 from p2pframe.protocols.bitcoin.api import CHAINS, IBitcoin, Template, Tip, hash256
@@ -79,6 +79,30 @@ def test_miner_where_there_is_nothing_to_mine(conforms):
 def test_bitcoin_workload(conforms):
     conforms("application", "bitcoin-workload", services=regtest, node=NODE)
     conforms("application", "bitcoin-workload", services=mainnet, fails=True)
+
+
+class Town:
+    """A network's book and protocol with nobody in it."""
+
+    default_port = 18444
+    size = 0
+
+    def sample(self, maximum, percent=100):
+        return []
+
+    add = None
+
+
+def town(context):
+    return {IAddressBook: Town(), INetworkProtocol: Town()}
+
+
+def test_dns_seed_server(conforms):
+    config = {
+        "network": "bitcoin", "zone": "seed.example", "nameserver": "ns.example", "contact": "me@example",
+        "listen": ["0.0.0.0:53"],
+    }  # fmt: skip
+    conforms("application", "dns-seed-server", config, services=town, node=NODE)
 
 
 @plugin("clockwork")
