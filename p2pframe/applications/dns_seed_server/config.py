@@ -65,8 +65,8 @@ class DnsSeedServerConfig(PluginConfig):
         86_400.0, ge=0, description="Answered with only after its handshakes have succeeded for this long."
     )
     check_every: Duration = live(3600.0, ge=1, description="How often an address is called on again.")
-    retry: Duration = live(21_600.0, ge=1, description="The same for one that did not answer.")
-    failures: int = live(3, ge=1, description="An address that failed this often on end is forgotten.")
+    retry: Duration = live(21_600.0, ge=1, description="One that does not answer is forgotten for at least this long.")
+    failures: int = live(3, ge=1, description="An address that was good is given up after so many failures on end.")
     visits: int = live(8, ge=1, le=256, description="Visits at once.")
     visit_time: Duration = live(30.0, gt=0, description="How long one visit may take.")
     pace: Duration = live(1.0, ge=0.01, description="Time between two looks at whom to visit.")

@@ -61,6 +61,7 @@ class WatchList:
         self._entries: dict[PeerAddress, Watched] = {}
         self._groups: dict[str, int] = {}
         self._due: list[tuple[float, int, PeerAddress]] = []
+        self._dead: dict[PeerAddress, None] = {}
         self._number = 0
 
     def __len__(self) -> int:
@@ -93,7 +94,9 @@ class WatchList:
         if ip.is_multicast or ip.is_unspecified or (self.config.public and not ip.is_global):
             return "not routable"
         if len(self._entries) >= self.config.addresses:
-            return "full"
+            if not self._dead:
+                return "full"
+            self._forget(self._entries[next(iter(self._dead))])
         if self._groups.get(entry.group, 0) >= self.config.group_addresses:
             return "netgroup"
         return ""
@@ -108,24 +111,29 @@ class WatchList:
             due, _, address = heapq.heappop(self._due)
             entry = self._entries.get(address)
             if entry is not None and entry.due == due:
-                return entry
+                if address not in self._dead:
+                    return entry
+                self._forget(entry)
         return None
 
     def succeeded(self, entry: Watched, services: int, now: float) -> None:
-        """Its handshake has succeeded; after a failure, or out of sight for three checks, it begins anew."""
-        if not entry.since or entry.failures or now - entry.last > self._grace():
+        """Its handshake has succeeded; out of sight for three checks, its run begins anew."""
+        if not entry.since or now - entry.last > self._grace():
             entry.since = now
         entry.last, entry.failures, entry.services = now, 0, services
         self._again(entry, now, self.config.check_every)
 
     def failed(self, entry: Watched, now: float) -> bool:
-        """It did not answer: whether it stays under watch."""
+        """It did not answer, and is told of no more before it does. Whether there is anything to remember of it."""
         entry.failures += 1
-        if not entry.since or entry.failures >= self.config.failures:
-            self._forget(entry)
-            return False
+        if entry.since and entry.failures < self.config.failures:
+            self._again(entry, now, self.config.check_every)
+            return True
+        # It stays in the table, so that it is not called on at once when the next one tells of it; or makes room.
+        entry.since = 0.0
+        self._dead[entry.address] = None
         self._again(entry, now, self.config.retry)
-        return True
+        return False
 
     def _again(self, entry: Watched, now: float, after: float) -> None:
         entry.due = now + after * (1 + self._rng.uniform(0, _SCATTER))
@@ -133,6 +141,7 @@ class WatchList:
 
     def _forget(self, entry: Watched) -> None:
         del self._entries[entry.address]
+        self._dead.pop(entry.address, None)
         left = self._groups[entry.group] - 1
         if left:
             self._groups[entry.group] = left

@@ -85,8 +85,13 @@ def test_only_who_kept_answering_for_a_day_is_told_of():
     assert told(made) == ["11.1.0.1"]
     assert context.metrics.value("dns_seed_server_visits_total", "failed") > 0
     town.up.clear()
-    pass_time(context, 2 * HOUR)
+    pass_time(context, 1.3 * HOUR)
     assert told(made) == [], "it is told of no more as soon as it fails"
+    town.up.add("11.1.0.1")
+    pass_time(context, 1.3 * HOUR)
+    assert told(made) == ["11.1.0.1"], "one failure is nothing yet"
+    town.up.clear()
+    pass_time(context, 12 * HOUR)
     town.up.add("11.1.0.1")
     pass_time(context, 20 * HOUR)
     assert told(made) == [], "a day begins anew"
@@ -114,6 +119,18 @@ def test_a_node_that_asks_its_own_zone_does_not_start(discovery):
     made, _ = server(town)
     with pytest.raises(StartError, match="answers for itself"):
         result_of(made.start())
+
+
+def test_who_does_not_answer_is_left_alone_for_hours_and_makes_room_for_others():
+    town = Town(known=["11.1.0.1", "11.2.0.1"])
+    made, context = started(town, pace="10s", retry="6h", addresses=2)
+    pass_time(context, 5 * HOUR)
+    assert len(town.calls) == 2
+    town.known.append(PeerAddress.of("11.3.0.1", 8333))
+    town.up.add("11.3.0.1")
+    pass_time(context, 120)
+    assert ("11.3.0.1", 250) in town.calls and len(made._watch) == 2
+    made.stop()
 
 
 def test_the_table_is_bounded_in_all_and_by_netgroup():
