@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
 
 from p2pframe.errors import P2PFrameError
@@ -89,19 +89,8 @@ class Visiting:
         session = self._session
         if self.done.called or session is None:
             return
-        info, counters = session.handshake, session.counters
-        shaken = max(0.0, counters.opened - self._connected)
-        peer_id = session.info.peer_id or (info.peer_id if info else None)
-        visit = Visit(
-            self.address,
-            agent=info.agent if info else "",
-            version=info.version if info else None,
-            services=info.services if info else frozenset(),
-            id=peer_id.hex() if peer_id is not None else "",
-            round_trip=counters.best_ping if counters.best_ping is not None else shaken,
-            peers=tuple(self._found.values()),
-            details=dict(info.claims) if info else {},
-        )
+        shaken = max(0.0, session.counters.opened - self._connected)
+        visit = _seen(session, shaken, tuple(self._found.values()))
         self._end("visited")
         self.done.callback(visit)
 
@@ -134,6 +123,11 @@ class Visits:
                 visited: Deferred[Visit] = network.protocol.visit(address, peers, wait)
                 return visited
             return fail(P2PFrameError(f"{network.protocol_name} can't call on a peer"))
+        held = next((s for s in network.sessions.values() if s.address == address and s.state == "open"), None)
+        if held is not None and not held.inbound and held.visiting is None:
+            # We have dialled it, and it is there: it is not called twice. What it told of is in the book.
+            self._counter.add(1, "held")
+            return succeed(_seen(held, None, ()))
         if len(self._under_way) >= network.limits.visits:
             self._counter.add(1, "refused")
             return fail(P2PFrameError(f"{len(self._under_way)} visits are under way already (limits.visits)"))
@@ -156,3 +150,19 @@ class Visits:
         """End them all."""
         for visiting in list(self._under_way.values()):
             visiting.failed("the network is stopping")
+
+
+def _seen(session: Session, shaken: float | None, peers: tuple[FoundAddress, ...]) -> Visit:
+    """What a session with a peer says of it; `shaken` is how long its handshake took, where no ping has told more."""
+    info, ping = session.handshake, session.counters.best_ping
+    peer_id = session.info.peer_id or (info.peer_id if info else None)
+    return Visit(
+        session.address,
+        agent=info.agent if info else "",
+        version=info.version if info else None,
+        services=info.services if info else frozenset(),
+        id=peer_id.hex() if peer_id is not None else "",
+        round_trip=shaken if ping is None else ping,
+        peers=peers,
+        details=dict(info.claims) if info else {},
+    )

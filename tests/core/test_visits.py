@@ -91,7 +91,16 @@ def test_visits_are_bounded_and_the_refused_are_counted(simulation, two):
     assert visit(simulation, two[0]).agent
 
 
-def test_one_that_is_held_or_being_visited_is_not_visited(simulation, two):
+def test_one_that_we_hold_is_told_of_without_a_call(simulation, two):
+    network = two[0].node.networks["bitcoin"]
+    simulation.wait(two[0].node.control.connect("bitcoin", PeerAddress(THEM, 18444)))
+    found = visit(simulation, two[0], peers=100)
+    assert found.agent.startswith("/p2pframe")
+    assert found.peers == ()
+    assert len(network.sessions) == 1
+
+
+def test_one_that_is_being_visited_is_not_visited(simulation, two):
     control = two[0].node.control
     pending = control.visit("bitcoin", PeerAddress(THEM, 18444), 10)
     with pytest.raises(P2PFrameError, match="there is a session or a visit already"):
