@@ -76,14 +76,6 @@ def test_miner_where_there_is_nothing_to_mine(conforms):
     conforms("application", "miner", services=mainnet, fails=True)
 
 
-def test_dns_seed_server(conforms):
-    options = {
-        "network": "bitcoin", "zone": "seed.example", "nameserver": "ns.example", "contact": "me@example.org",
-        "listen": ["192.0.2.1:53"],
-    }  # fmt: skip
-    conforms("application", "dns-seed-server", options, node=NODE)
-
-
 def test_bitcoin_workload(conforms):
     conforms("application", "bitcoin-workload", services=regtest, node=NODE)
     conforms("application", "bitcoin-workload", services=mainnet, fails=True)
