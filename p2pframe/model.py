@@ -10,6 +10,7 @@ import enum
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, NewType
 
 PeerId = NewType("PeerId", bytes)
@@ -84,7 +85,13 @@ def netgroup(address: PeerAddress) -> str:
     """
     if address.kind != "ip":
         return f"{address.kind}:{address.host}"
-    ip = ipaddress.ip_address(address.host)
+    return _group(address.host)
+
+
+@lru_cache(maxsize=16_384)
+def _group(host: str) -> str:
+    # Asked for every datagram; the same hosts come again and again.
+    ip = ipaddress.ip_address(host)
     if ip.is_loopback:
         return f"loopback:{ip}"
     packed = ip.packed

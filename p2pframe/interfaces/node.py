@@ -101,9 +101,9 @@ class INodeControl(Interface):
         """Call on a peer for a moment: who is it, and at most how many others (`peers`) does it know?
 
         Takes at most `wait` seconds and no slot; what it tells does not enter the address book. A peer that we have
-        dialled and hold a session with is not called: what is known of it is told at once, without others. In a network of
-        datagrams its protocol does it (`IVisitor`). Fails with `P2PFrameError`, which says why, where it is not
-        reached, does not finish its handshake, or `limits.visits` are under way.
+        dialled and hold a session with is not called: what is known of it is told at once, without others. In a
+        network of datagrams its protocol does it (`IVisitor`). Fails with `P2PFrameError`, which says why, where it
+        is not reached, does not finish its handshake, or `limits.visits` are under way.
         """
 
     def disconnect(network: str, session: SessionId, reason: str = "asked to") -> bool:

@@ -20,9 +20,12 @@ A = TypeVar("A", bound=Hashable)
 
 
 class Contact(Generic[A]):
-    """One node that has answered: `replied` when last, `heard` when it last said anything; failures since."""
+    """One node that has answered: `replied` when last, `heard` when it last said anything; failures since.
 
-    __slots__ = ("address", "failures", "heard", "id", "replied")
+    `note` is for the table's owner: empty at first, and never looked at here.
+    """
+
+    __slots__ = ("address", "failures", "heard", "id", "note", "replied")
 
     def __init__(self, identity: int, address: A, now: float) -> None:
         self.id = identity
@@ -30,6 +33,7 @@ class Contact(Generic[A]):
         self.replied = now
         self.heard = now
         self.failures = 0
+        self.note = b""
 
 
 class Bucket(Generic[A]):
@@ -193,7 +197,12 @@ class RoutingTable(Generic[A]):
         else:
             # Every id of a bucket shares its prefix with the bucket's low end: whole buckets compare by it. Ranges are
             # aligned powers of two, so their distances to the target do not overlap.
-            order = sorted(range(len(buckets)), key=lambda at: _distance(buckets[at], target))
+            order = [
+                at
+                for _, at in sorted(
+                    [((one.low ^ target) & (one.low - one.high), at) for at, one in enumerate(buckets)]
+                )
+            ]
         chosen: list[Contact[A]] = []
         for at in order:
             good = [one for one in buckets[at].contacts.values() if one.failures < limit]
@@ -364,11 +373,6 @@ class RoutingTable(Generic[A]):
         for half in (bucket, upper):
             while half.waiting and len(half.contacts) < self.k:
                 self._promote(half)
-
-
-def _distance(bucket: Bucket[A], target: int) -> int:
-    """The least distance of any id of the bucket's range to the target: 0 where the target lies in it."""
-    return (bucket.low ^ target) & -(bucket.high - bucket.low)
 
 
 def _nobody(reason: str) -> None:

@@ -14,6 +14,7 @@ a test) `transport.write` does.
 from __future__ import annotations
 
 import socket
+from functools import lru_cache
 from typing import Annotated, Any, cast
 
 from pydantic import AfterValidator
@@ -118,10 +119,16 @@ class _Receiving(DatagramProtocol):
             self.dropped.add(1, "no port")
             return
         try:
-            self.receiver.datagram_received(datagram, PeerAddress.of(addr[0], addr[1]))
+            self.receiver.datagram_received(datagram, PeerAddress(_host(addr[0]), addr[1]))
         except Exception:  # noqa: BLE001 - Twisted would close the socket: one bad datagram must not end the service
             self.dropped.add(1, "receiver failed")
             self.context.log.failure("{plugin}: the receiver failed on a datagram", plugin=self.context.name)
+
+
+@lru_cache(maxsize=16_384)
+def _host(host: str) -> str:
+    """A source's host as `PeerAddress` has it: the same ones come again and again."""
+    return PeerAddress.of(host, 1).host
 
 
 @implementer(IDatagramPort)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from zope.interface import implementer
 
 from p2pframe.interfaces import IDatagramPort, IDatagramReceiver
-from p2pframe.kademlia.routing_table import RoutingTable
+from p2pframe.kademlia.routing_table import Contact, RoutingTable
 from p2pframe.model import PeerAddress
 from p2pframe.protocols.mainline import krpc
 from p2pframe.protocols.mainline.bencode import Value
@@ -202,7 +202,7 @@ class Endpoint:
         teller = self if six == self.six else self.dht.sibling(six)
         if teller is None:
             return b""
-        return b"".join([pack_node(one.id, one.address) for one in teller.table.closest(target)])
+        return b"".join([one.note or _noted(one) for one in teller.table.closest(target)])
 
     # --- within ---
 
@@ -245,6 +245,12 @@ class Endpoint:
 
 def _fits(identity: int, address: PeerAddress) -> bool:
     return fits(identity, address.host)
+
+
+def _noted(contact: Contact[PeerAddress]) -> bytes:
+    """A contact in compact form, kept with it: it is told of again and again, and changes never."""
+    contact.note = pack_node(contact.id, contact.address)
+    return contact.note
 
 
 def _host(address: PeerAddress) -> str:
