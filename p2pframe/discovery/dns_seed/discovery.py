@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
-from typing import Annotated, Any, cast
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, gatherResults, succeed
@@ -20,12 +20,14 @@ from twisted.internet.interfaces import IAddress, IHostResolution, IResolutionRe
 from twisted.names import dns
 from zope.interface import implementer
 
-from p2pframe.discovery.dns_seed.query import DnsError, ask
+from p2pframe.discovery.dns_seed.query import Answer, DnsError, ask
+from p2pframe.discovery.dns_seed.walk import Walk
 from p2pframe.errors import PluginError
 from p2pframe.interfaces import DiscoveryState, IContext, IDiscovery, IReconfigurable, ISeedNames
 from p2pframe.model import FoundAddress, PeerAddress
 from p2pframe.plugin import Duration, PluginConfig, live, plugin
 
+_SERVICE = re.compile(r"_[a-z0-9][a-z0-9-]{0,61}\._(tcp|udp)\Z")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\Z")
 _DAY = 86_400.0
 
@@ -78,6 +80,16 @@ class DnsSeedConfig(PluginConfig):
     )
     ipv4: bool = live(True, description="Ask for A records.")
     ipv6: bool = live(True, description="Ask for AAAA records.")
+    service: str | None = live(
+        None,
+        description="Also ask for SRV records of this service of the seeds, such as _bitcoin._tcp: they say the port.",
+    )
+    dnsaddr: Literal["tcp", "udp"] | None = live(
+        None, description="Also ask for dnsaddr texts (_dnsaddr.seed), and take what they say of this transport."
+    )
+    lookups: int = live(
+        32, ge=0, le=1000, description="Further look-ups that the SRV or dnsaddr records of one seed may lead to."
+    )
     per_seed: int = live(
         32, ge=1, le=1000, description="Addresses taken from one seed, at random of those that it answers."
     )
@@ -90,6 +102,16 @@ class DnsSeedConfig(PluginConfig):
     tries: int = live(2, ge=1, le=10, description="How often one server is asked over UDP before the next one is.")
     patience: Duration = live(3.0, gt=0, description="How long one answer may take.")
     timeout: Duration = live(20.0, gt=0, description="What has not come by then is done without.")
+
+    @model_validator(mode="after")
+    def _asked_of_servers(self) -> Self:
+        if self.service is not None and not _SERVICE.match(self.service):
+            raise PydanticCustomError("service", "service: not of the form _name._tcp or _name._udp, in lower case")
+        if not self.servers and (self.service is not None or self.dnsaddr is not None):
+            raise PydanticCustomError(
+                "needs_servers", "service and dnsaddr need servers: the system's resolver gives addresses only"
+            )
+        return self
 
 
 @plugin("dns-seed", config=DnsSeedConfig)
@@ -109,6 +131,9 @@ class DnsSeedDiscovery:
         self._lookups = metrics.counter("dns_seed_lookups_total", "Look-ups of seeds by how they ended.", ["outcome"])
         self._addresses = metrics.counter(
             "dns_seed_addresses_total", "Addresses in answers, by what became of them.", ["fate"]
+        )
+        self._left_out = metrics.counter(
+            "dns_seed_left_out_total", "What SRV and dnsaddr records led to and was not followed.", ["reason"]
         )
         self._datagrams = metrics.counter("dns_seed_ignored_total", "Datagrams that were no answer to what was asked.")
 
@@ -153,7 +178,7 @@ class DnsSeedDiscovery:
         self._empty = True
         seeds = self.config.seeds or self._known
         answers = await gatherResults([self._look_up(seed) for seed in seeds], consumeErrors=True)
-        found: dict[str, None] = {}
+        found: dict[PeerAddress, None] = {}
         for addresses in answers:
             # Sorted first: what order the answers came in is not ours to tell, and must not decide what is drawn.
             told = sorted(addresses)
@@ -163,44 +188,70 @@ class DnsSeedDiscovery:
             self._addresses.add(len(told[: self.config.per_seed]), "taken")
             self._addresses.add(len(told[self.config.per_seed :]), "left")
         self._empty = not found
-        hosts = sorted(found)
-        self.context.rng.shuffle(hosts)
+        chosen = sorted(found)
+        self.context.rng.shuffle(chosen)
         now = self.context.unix_time()
         # Seeds don't say when they saw a peer: as Bitcoin Core does, take it for three to seven days ago, so that what
         # peers say of fresher ones counts for more.
         return [
             FoundAddress(
-                PeerAddress.of(host, self.config.port or 0),
-                services=self.config.service_bits,
+                address if address.port else PeerAddress(address.host, self.config.port or 0),
+                # Only names of A and AAAA records are asked for by bits.
+                services=0 if address.port else self.config.service_bits,
                 last_seen=now - self.context.rng.uniform(3 * _DAY, 7 * _DAY),
             )
-            for host in hosts[:limit]
+            for address in chosen[:limit]
         ]
 
-    def _look_up(self, seed: str) -> Deferred[set[str]]:
+    def _look_up(self, seed: str) -> Deferred[set[PeerAddress]]:
         """What a seed answers, over all record types; never fails but by being cancelled."""
         config = self.config
         name = f"x{config.service_bits:x}.{seed}" if config.service_bits else seed
         if not config.servers:
             return self._one(name, "all", self._by_system(name))
         types = [(dns.A, "A")] * config.ipv4 + [(dns.AAAA, "AAAA")] * config.ipv6
-        parts = gatherResults(
-            [self._one(name, text, Deferred.fromCoroutine(self._by_servers(name, number))) for number, text in types],
-            consumeErrors=True,
-        )
+        asked = [
+            self._one(name, text, Deferred.fromCoroutine(self._hosts_by_servers(name, number)))
+            for number, text in types
+        ]
+        if config.service is not None:
+            service = f"{config.service}.{seed}"
+            asked.append(self._walked(service, "SRV", lambda walk: walk.services(service)))
+        if config.dnsaddr is not None:
+            transport = config.dnsaddr
+            asked.append(self._walked(seed, "dnsaddr", lambda walk: walk.texts(seed, transport)))
+        parts = gatherResults(asked, consumeErrors=True)
         return parts.addCallback(lambda sets: set().union(*sets))
 
-    def _one(self, name: str, record_type: str, answer: Deferred[list[str]]) -> Deferred[set[str]]:
-        def came(hosts: list[str]) -> set[str]:
-            usable = {PeerAddress.of(host, 0).host for host in hosts if self._usable(host)}
-            self._addresses.add(sum(not self._usable(host) for host in hosts), "unusable")
+    def _walked(
+        self, name: str, record_type: str, way: Callable[[Walk], Coroutine[Any, Any, None]]
+    ) -> Deferred[set[PeerAddress]]:
+        """A walk, of which what was found by the end of its time is kept."""
+        config = self.config
+        families = [dns.A] * config.ipv4 + [dns.AAAA] * config.ipv6
+        walk = Walk(
+            self._by_servers, self.context.rng, families, config.lookups, lambda reason: self._left_out.add(1, reason)
+        )
+        walked = Deferred.fromCoroutine(way(walk)).addCallback(lambda _: walk.found)
+        return self._one(name, record_type, walked, walk.found)
+
+    def _one(
+        self, name: str, record_type: str, answer: Deferred[list[PeerAddress]], so_far: Sequence[PeerAddress] = ()
+    ) -> Deferred[set[PeerAddress]]:
+        def taken(addresses: Sequence[PeerAddress]) -> set[PeerAddress]:
+            usable = {address for address in addresses if self._usable(address.host)}
+            self._addresses.add(sum(not self._usable(address.host) for address in addresses), "unusable")
+            return usable
+
+        def came(addresses: list[PeerAddress]) -> set[PeerAddress]:
+            usable = taken(addresses)
             self._lookups.add(1, "answered")
             self.context.log.info(
                 "DNS seed {name} {type}: {count} addresses", name=name, type=record_type, count=len(usable)
             )
             return usable
 
-        def failed(failure: Any) -> set[str]:
+        def failed(failure: Any) -> set[PeerAddress]:
             if failure.check(CancelledError):
                 return set()
             self._lookups.add(1, "timeout" if failure.check(TimeoutError) else "failed")
@@ -210,7 +261,7 @@ class DnsSeedDiscovery:
                 type=record_type,
                 error=str(failure.value)[:200] or "nothing came",
             )
-            return set()
+            return taken(so_far)
 
         return answer.addTimeout(self.config.timeout, self.context.reactor).addCallbacks(came, failed)
 
@@ -220,7 +271,11 @@ class DnsSeedDiscovery:
             return False
         return self.config.ipv4 if ip.version == 4 else self.config.ipv6
 
-    async def _by_servers(self, name: str, record_type: int) -> list[str]:
+    async def _hosts_by_servers(self, name: str, record_type: int) -> list[PeerAddress]:
+        answer = await self._by_servers(name, record_type)
+        return [PeerAddress.of(host, 0) for host in answer.addresses()]
+
+    async def _by_servers(self, name: str, record_type: int) -> Answer:
         """What the first server says that says anything; raises the last one's error where none does."""
         last: Exception = DnsError("no servers")
         for server in self.config.servers:
@@ -240,7 +295,7 @@ class DnsSeedDiscovery:
                 last = error
         raise last
 
-    def _by_system(self, name: str) -> Deferred[list[str]]:
+    def _by_system(self, name: str) -> Deferred[list[PeerAddress]]:
         """What the context's resolver says.
 
         In service the system's own, with its hosts file, servers and TCP fallback.
@@ -248,7 +303,7 @@ class DnsSeedDiscovery:
         resolution = _Resolution()
         types = [IPv4Address] * self.config.ipv4 + [IPv6Address] * self.config.ipv6
         self.context.resolver.resolveHostName(cast(Any, resolution), name, addressTypes=types)
-        return resolution.answer
+        return resolution.answer.addCallback(lambda hosts: [PeerAddress.of(host, 0) for host in hosts])
 
 
 @implementer(IResolutionReceiver)

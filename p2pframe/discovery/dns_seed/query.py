@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
@@ -55,33 +55,60 @@ class Question:
             return None
         return message
 
-    def addresses(self, message: dns.Message) -> list[str]:
-        """The addresses of an answer: records of the asked type that belong to the name, or to what it is an alias of.
-
-        Raises `DnsError` where the server says that there is none, or that it can't say.
-        """
+    def read(self, message: dns.Message) -> Answer:
+        """What a message answers. Raises `DnsError` where the server says that there is none, or that it can't say."""
         if message.rCode != dns.OK:
             raise DnsError(
                 {dns.ENAME: "no such name", dns.ESERVER: "server failure"}.get(message.rCode, f"code {message.rCode}")
             )
-        names = {self.name}
+        return Answer(self, message)
+
+    def addresses(self, message: dns.Message) -> list[str]:
+        """The addresses of an answer. Raises `DnsError` like `read`."""
+        return self.read(message).addresses()
+
+
+class Answer:
+    """The records of a message that answer a question: those of its name, or of what that is an alias of."""
+
+    def __init__(self, question: Question, message: dns.Message) -> None:
+        self._type = question.type
         # What a record carries goes by its type: the decoder chose the class of the payload by it.
-        records: list[tuple[bytes, int, Any]] = [
+        self._records: list[tuple[bytes, int, Any]] = [
             (record.name.name.lower(), record.type, record.payload) for record in message.answers
         ]
+        self._additional = message.additional
+        names = {question.name}
         for _ in range(_ALIASES):
             known = len(names)
             names.update(
                 payload.name.name.lower()
-                for owner, record_type, payload in records
+                for owner, record_type, payload in self._records
                 if record_type == dns.CNAME and owner in names
             )
             if len(names) == known:
                 break
+        self._names = names
+
+    def payloads(self) -> list[Any]:
+        """What the records of the asked type carry."""
         return [
-            str(ipaddress.ip_address(payload.address))
-            for owner, record_type, payload in records
-            if record_type == self.type and owner in names
+            payload
+            for owner, record_type, payload in self._records
+            if record_type == self._type and owner in self._names
+        ]
+
+    def addresses(self) -> list[str]:
+        """The same as text, of A and AAAA records."""
+        return [str(ipaddress.ip_address(payload.address)) for payload in self.payloads()]
+
+    def addresses_of(self, name: bytes, types: Sequence[int]) -> list[str]:
+        """The addresses that the server has added for a name that its answer points at."""
+        name = name.lower()
+        return [
+            str(ipaddress.ip_address(cast(Any, record.payload).address))
+            for record in self._additional
+            if record.type in types and record.name.name.lower() == name
         ]
 
 
@@ -154,8 +181,8 @@ async def ask(
     tries: int,
     patience: float,
     ignored: Callable[[], None],
-) -> list[str]:
-    """The addresses that `server` gives for `name`; `record_type` is `dns.A` or `dns.AAAA`.
+) -> Answer:
+    """What `server` answers for `name`.
 
     UDP is tried `tries` times for `patience` seconds each, TCP once. `ignored` is called for each datagram that is no
     answer. Raises `DnsError`, or TimeoutError where nothing came. To cancel it leaves no socket and no timer behind.
@@ -172,7 +199,7 @@ async def ask(
             message = await _over_tcp(
                 context, server, Question(name, record_type, context.entropy.integer(16)), patience
             )
-        return question.addresses(message)
+        return question.read(message)
     raise AssertionError("tries is at least 1")
 
 
@@ -214,4 +241,4 @@ async def _over_tcp(context: IContext, server: PeerAddress, question: Question, 
             cast(Any, protocol.transport).abortConnection()
 
 
-__all__ = ["DnsError", "Question", "ask"]
+__all__ = ["Answer", "DnsError", "Question", "ask"]
