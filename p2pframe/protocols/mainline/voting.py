@@ -33,6 +33,8 @@ class Voting:
         """A node says as whom it sees us; True where the outcome has changed by it."""
         group = netgroup(voter)
         votes = self._votes
+        if votes.get(group) == seen:
+            return False
         votes.pop(group, None)
         if len(votes) >= self.most:
             del votes[next(iter(votes))]
