@@ -96,9 +96,7 @@ def bitcoin(discovery: list[object]) -> dict[str, object]:
     }
 
 
-def test_stock_resolvers_and_a_second_node_find_a_peer_by_our_seed_server(
-    processes: ExitStack, tmp_path: Path
-) -> None:
+def test_stock_resolvers_and_a_second_node_find_a_peer_by_our_seed_server(processes: ExitStack, tmp_path: Path) -> None:
     dns, cache = free_port(), free_port()
     peer = processes.enter_context(P2PNode("peer", tmp_path, {"networks": {"bitcoin": bitcoin([])}})).start()
     (tmp_path / "peers.txt").write_text(f"{peer.address}\n")
@@ -128,7 +126,7 @@ def test_stock_resolvers_and_a_second_node_find_a_peer_by_our_seed_server(
         f'server:\n  interface: 127.0.0.1\n  port: {cache}\n  do-daemonize: no\n  username: ""\n  chroot: ""\n'
         f'  directory: "{tmp_path}"\n  pidfile: "{tmp_path}/unbound.pid"\n  use-syslog: no\n  logfile: ""\n'
         "  do-not-query-localhost: no\n  module-config: iterator\n  local-zone: example. nodefault\n"
-        '  harden-below-nxdomain: no\n  use-caps-for-id: yes\nremote-control:\n  control-enable: no\n'
+        "  harden-below-nxdomain: no\n  use-caps-for-id: yes\nremote-control:\n  control-enable: no\n"
         f'stub-zone:\n  name: "seed.example"\n  stub-addr: 127.0.0.1@{dns}\n'
     )
     resolver = processes.enter_context(RunningProcess("unbound", tmp_path))

@@ -1,9 +1,9 @@
 """What the zone answers to which question. No I/O.
 
-    seed.example             A, AAAA, NS, SOA; TXT: dnsaddr=/ip4/.../tcp/...
-    x9.seed.example          A, AAAA of peers with the service bits 0x9
-    _dnsaddr.seed.example    TXT, as above, where multiaddr's resolvers look
-    _name._tcp.seed.example  SRV, where `service` is set; the targets are names such as ip-c0000201.seed.example
+seed.example             A, AAAA, NS, SOA; TXT: dnsaddr=/ip4/.../tcp/...
+x9.seed.example          A, AAAA of peers with the service bits 0x9
+_dnsaddr.seed.example    TXT, as above, where multiaddr's resolvers look
+_name._tcp.seed.example  SRV, where `service` is set; the targets are names such as ip-c0000201.seed.example
 """
 
 from __future__ import annotations
