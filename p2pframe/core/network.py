@@ -485,6 +485,7 @@ class Network:
             self.book.counts,
             status,
             messages,
+            self.finder.status(),
         )
 
     def _inbound_slots(self) -> tuple[int, int]:

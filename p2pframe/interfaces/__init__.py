@@ -41,6 +41,7 @@ from p2pframe.interfaces.discovery import DiscoveryState, IDiscovery, IPeerExcha
 from p2pframe.interfaces.item_store import IItemStore
 from p2pframe.interfaces.items import IItems, IScheduler
 from p2pframe.interfaces.node import (
+    DiscoveryStatus,
     Event,
     IAddressBook,
     INodeControl,
@@ -83,6 +84,7 @@ __all__ = [
     "SEAMS",
     "Counter",
     "DiscoveryState",
+    "DiscoveryStatus",
     "Entropy",
     "Event",
     "Gauge",

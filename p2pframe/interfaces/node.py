@@ -51,10 +51,24 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
+class DiscoveryStatus:
+    """How one discovery plugin has done: addresses that it found, those that were new, its failures since the latest
+    success with the latest error (empty for none), and in how many seconds it is tried again after one.
+    """
+
+    found: int
+    new: int
+    failures: int
+    error: str
+    next_try: float
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkView:
     """One network at a glance.
 
-    `messages` are what came in since it opened, over all sessions: (messages, bytes) by type.
+    `messages` are what came in since it opened, over all sessions: (messages, bytes) by type. `discovery` is by plugin;
+    several of one name are told apart by a number (`http`, `http#2`).
     """
 
     name: str
@@ -64,6 +78,7 @@ class NetworkView:
     book: Mapping[str, int]
     status: Mapping[str, str | int | float | bool]
     messages: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    discovery: Mapping[str, DiscoveryStatus] = field(default_factory=dict)
 
 
 class INodeView(Interface):

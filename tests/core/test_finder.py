@@ -1,0 +1,73 @@
+"""Discovery plugins: each with its yield and its errors, told apart, retried, and none in another's way."""
+
+import pytest
+from twisted.internet.defer import Deferred, fail, succeed
+
+from p2pframe.errors import P2PFrameError
+
+NODE = """
+version: 1
+node: {data_dir: ./data}
+storage: {plugin: memory}
+networks:
+  bitcoin:
+    protocol: {plugin: bitcoin, chain: regtest}
+    transports: [{plugin: tcp, listen: ["203.0.113.1:18444"]}]
+    topology: {plugin: random, outbound: 1}
+    discovery:
+      - {plugin: file, path: ./one.txt, look: 1s}
+      - {plugin: file, path: ./two.txt, look: 1s}
+      - {plugin: static, peers: ["192.0.2.9:18444"]}
+"""
+
+
+@pytest.fixture
+def network(simulation, tmp_path):
+    (tmp_path / "one.txt").write_text("192.0.2.1:18444\n192.0.2.2:18444\n")
+    return simulation.start(NODE, "203.0.113.1").node.networks["bitcoin"]
+
+
+def test_two_of_one_name_are_told_apart_and_the_one_that_fails_is_named(simulation, network):
+    simulation.run(5)
+    status = network.describe().discovery
+    assert list(status) == ["file", "file#2", "static"]
+    assert (status["file"].found, status["file"].new, status["file"].failures, status["file"].error) == (2, 2, 0, "")
+    assert status["file#2"].failures == 1
+    assert "two.txt: No such file" in status["file#2"].error
+    assert 0 < status["file#2"].next_try <= 12
+
+
+def test_what_failed_is_tried_again_later_and_later_until_it_works(simulation, network, tmp_path):
+    simulation.run(120)
+    failures = network.describe().discovery["file#2"].failures
+    assert 2 <= failures <= 4
+    (tmp_path / "two.txt").write_text("192.0.2.3:18444\n")
+    simulation.run(300)
+    status = network.describe().discovery["file#2"]
+    assert (status.new, status.failures, status.error) == (1, 0, "")
+
+
+def test_an_announcement_that_fails_is_tried_again_and_looking_goes_on(simulation, network):
+    source = network.finder._sources[0]
+    asked = []
+
+    def announce(addresses):
+        asked.append(simulation.clock.now)
+        return fail(P2PFrameError("nobody listens")) if len(asked) < 3 else succeed(None)
+
+    source.plugin.announce = announce
+    network.finder.announce(network.ports.bound)
+    simulation.run(5)
+    assert network.describe().discovery["file"].error == "nobody listens"
+    assert network.describe().discovery["file"].found == 2
+    simulation.run(100)
+    assert len(asked) == 3
+    assert network.describe().discovery["file"].failures == 0
+
+
+def test_a_stop_ends_announcing(simulation, network):
+    source = network.finder._sources[0]
+    source.plugin.announce = lambda addresses: Deferred()
+    network.finder.announce(network.ports.bound)
+    simulation.stop()
+    assert source.announce_again is None
