@@ -54,7 +54,7 @@ class Candidate(Generic[A]):
 
 
 class Lookup(Generic[A]):
-    """A lookup of `target` by the node `own`, from the nodes `start` on (id and address of each).
+    """A lookup of `target` by the node `own`, from the nodes `start` on (id and address of each); ids have `bits` bits.
 
     `k` nearest are looked for with `alpha` queries at once (for each of `paths` its share). One `host` is asked once,
     and one of a `group`; at most `most` nodes are remembered, and asked; `per_reply` are taken from an answer.
@@ -66,6 +66,7 @@ class Lookup(Generic[A]):
         own: int | None,
         start: Iterable[tuple[int, A]],
         *,
+        bits: int = 160,
         k: int = 8,
         alpha: int = 4,
         paths: int = 1,
@@ -75,6 +76,7 @@ class Lookup(Generic[A]):
         per_reply: int = 32,
     ) -> None:
         self.target = target
+        self._bits = bits
         self.k = k
         self.alpha = max(1, -(-alpha // paths))
         self.most = most
@@ -175,7 +177,7 @@ class Lookup(Generic[A]):
         first = max(0, told[-1].bit_length() - 1)
         asked = [
             (one, self.target ^ 1 << shell)
-            for shell in range(first, first + _SHELLS)
+            for shell in range(first, min(first + _SHELLS, self._bits))
             for one in nsmallest(self.alpha, answered, key=lambda one: one.distance ^ 1 << shell)
         ]
         asked = asked[: max(0, self.most - self.queries)]

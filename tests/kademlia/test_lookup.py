@@ -218,3 +218,16 @@ def test_addresses_to_start_at_learn_their_ids():
     lookup.answered(third, [])
     assert lookup.done
     assert [(one.id, one.hop) for one in lookup.closest()] == [(3, 1), (5, 0)]
+
+
+def test_no_target_lies_beyond_the_ids():
+    lookup = Lookup(0, None, [(1 << 159, "far"), (1, "near")], k=2, alpha=2)
+    for candidate in lookup.ask():
+        if candidate.id == 1:
+            lookup.failed(candidate)
+        else:
+            lookup.answered(candidate, [])
+    asked = lookup.wider()
+    assert [target for _, target in asked] == [1 << 159]
+    lookup.widened(asked[0][0], [])
+    assert lookup.done
