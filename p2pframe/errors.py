@@ -83,3 +83,7 @@ class HandshakeFailed(P2PFrameError):
 
 class SessionClosed(P2PFrameError):
     """An operation needed a session that has ended."""
+
+
+class VisitRefused(P2PFrameError):
+    """A peer was not called on, for a reason of our own: too many visits, or one to it, are under way."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
 
-from p2pframe.errors import P2PFrameError
+from p2pframe.errors import P2PFrameError, VisitRefused
 from p2pframe.interfaces import IVisitor, Visit
 from p2pframe.model import FoundAddress, PeerAddress, SessionId, Slot
 
@@ -130,10 +130,10 @@ class Visits:
             return succeed(_seen(held, None, ()))
         if len(self._under_way) >= network.limits.visits:
             self._counter.add(1, "refused")
-            return fail(P2PFrameError(f"{len(self._under_way)} visits are under way already (limits.visits)"))
+            return fail(VisitRefused(f"{len(self._under_way)} visits are under way already (limits.visits)"))
         if address in self._under_way or network.connected_to(address):
             self._counter.add(1, "refused")
-            return fail(P2PFrameError(f"{address}: there is a session or a visit already"))
+            return fail(VisitRefused(f"{address}: there is a session or a visit already"))
         visiting = self._under_way[address] = Visiting(self, address, peers, wait)
         waiting: Deferred[SessionId] = Deferred()
         waiting.addCallbacks(lambda _: None, lambda failure: visiting.failed(failure.getErrorMessage()))

@@ -118,7 +118,8 @@ class INodeControl(Interface):
         Takes at most `wait` seconds and no slot; what it tells does not enter the address book. A peer that we have
         dialled and hold a session with is not called: what is known of it is told at once, without others. In a
         network of datagrams its protocol does it (`IVisitor`). Fails with `P2PFrameError`, which says why, where it
-        is not reached, does not finish its handshake, or `limits.visits` are under way.
+        is not reached or does not finish its handshake; with `VisitRefused` where it was not even called, as
+        `limits.visits`, or one to it, are under way.
         """
 
     def disconnect(network: str, session: SessionId, reason: str = "asked to") -> bool:

@@ -23,7 +23,7 @@ from p2pframe.applications.dns_seed_server.limits import ResponseRates
 from p2pframe.applications.dns_seed_server.sockets import Answering, Connections, Datagrams
 from p2pframe.applications.dns_seed_server.watched import Watched, WatchList
 from p2pframe.applications.dns_seed_server.zone import Zone
-from p2pframe.errors import PluginError, StartError
+from p2pframe.errors import PluginError, StartError, VisitRefused
 from p2pframe.interfaces import (
     IAddressBook,
     IApplication,
@@ -231,6 +231,10 @@ class DnsSeedServer:
     def _silent(self, entry: Watched, failure: Any) -> None:
         self._visiting.pop(entry.address, None)
         if self._stopped and failure.check(CancelledError):
+            return
+        if failure.check(VisitRefused):
+            self._visits.add(1, "refused")
+            self._watch.not_called(entry, self.context.unix_time())
             return
         self._visits.add(1, "failed")
         key = str(entry.address).encode()

@@ -15,6 +15,8 @@ from random import Random
 from p2pframe.applications.dns_seed_server.config import DnsSeedServerConfig
 from p2pframe.model import PeerAddress, netgroup
 
+_SOON = 60.0
+"""Seconds until another try on one that could not be called on."""
 _SCATTER = 0.1
 """Checks are put off by up to this part of their interval, so that they don't stay bunched."""
 
@@ -134,6 +136,10 @@ class WatchList:
         self._dead[entry.address] = None
         self._again(entry, now, self.config.retry)
         return False
+
+    def not_called(self, entry: Watched, now: float) -> None:
+        """It was not called on, for no fault of its own: soon again."""
+        self._again(entry, now, _SOON)
 
     def _again(self, entry: Watched, now: float, after: float) -> None:
         entry.due = now + after * (1 + self._rng.uniform(0, _SCATTER))

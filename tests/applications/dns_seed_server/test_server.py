@@ -8,7 +8,7 @@ from twisted.internet.testing import StringTransport
 from twisted.names import dns
 
 from p2pframe.applications.dns_seed_server import DnsSeedServer, DnsSeedServerConfig
-from p2pframe.errors import P2PFrameError, StartError
+from p2pframe.errors import P2PFrameError, StartError, VisitRefused
 from p2pframe.interfaces import IAddressBook, INetworkProtocol, INodeControl, INodeView, ISeedNames, Visit
 from p2pframe.model import FoundAddress, PeerAddress
 from p2pframe.testing.context import FakeContext, result_of
@@ -119,6 +119,18 @@ def test_a_node_that_asks_its_own_zone_does_not_start(discovery):
     made, _ = server(town)
     with pytest.raises(StartError, match="answers for itself"):
         result_of(made.start())
+
+
+def test_who_could_not_be_called_on_is_not_to_blame():
+    town = Town(known=["11.1.0.1"], up=["11.1.0.1"])
+    made, context = started(town, pace="10s", proven_for="1h", check_every="10min")
+    pass_time(context, 2 * HOUR)
+    calls = len(town.calls)
+    town.visit = lambda *_, **__: town.calls.append(()) or fail(VisitRefused("32 visits are under way already"))
+    pass_time(context, 900)
+    assert len(town.calls) > calls + 2, "it is tried again soon"
+    assert told(made) == ["11.1.0.1"]
+    made.stop()
 
 
 def test_who_does_not_answer_is_left_alone_for_hours_and_makes_room_for_others():
