@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+# real world: time: a list is good until a time of the day, and it is a person who signs it
 import json
 import time
 from base64 import b64encode
