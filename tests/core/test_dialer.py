@@ -196,7 +196,7 @@ def with_source(network, find):
     from p2pframe.core.finder import _Source
 
     source = Source(find)
-    network.finder._sources[:] = [_Source(source)]
+    network.finder._sources[:] = [_Source(source, source.name)]
     return source
 
 
