@@ -15,6 +15,7 @@ from typing import NoReturn
 
 import click
 
+from p2pframe.cli.crawl import crawl
 from p2pframe.cli.sign_list import sign_list
 from p2pframe.cli.sim import sim
 
@@ -181,3 +182,4 @@ def init(template: str | None, file: str | None) -> None:
 
 main.add_command(sim)
 main.add_command(sign_list)
+main.add_command(crawl)

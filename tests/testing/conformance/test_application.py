@@ -97,6 +97,10 @@ def town(context):
     return {IAddressBook: Town(), INetworkProtocol: Town()}
 
 
+def test_crawler(conforms):
+    conforms("application", "crawler", {"network": "bitcoin"}, services=town, node=NODE)
+
+
 def test_dns_seed_server(conforms):
     config = {
         "network": "bitcoin", "zone": "seed.example", "nameserver": "ns.example", "contact": "me@example",
