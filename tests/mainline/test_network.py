@@ -2,6 +2,7 @@
 
 import pytest
 
+from p2pframe.config import load
 from p2pframe.model import PeerAddress
 from p2pframe.protocols.mainline.api import infohash
 
@@ -54,3 +55,39 @@ def test_nodes_find_one_another_and_the_peers_of_an_infohash(simulation, thirty)
     wanted = sorted(everybody, key=lambda one: one ^ int.from_bytes(target, "big"))[:8]
     assert [int.from_bytes(node.id, "big") for node in found.nodes] == wanted
     assert found.complete
+
+
+def test_id_nodes_items_and_peers_survive_a_restart(simulation):
+    hosts = [start(simulation, 12)[0]]
+    everybody = list(simulation.hosts.values())
+    for host in everybody:
+        simulation.wait(dht(host).when_ready(), 120)
+    host = hosts[0]
+    config = NODE.format(name=0, address=address(0), router=address(1), options="").replace("memory", "sqlite")
+    simulation.wait(host.stop())
+    path = simulation.folder / "restarted.yaml"
+    path.write_text(config)
+    simulation.wait(host.start(load(path)))
+    simulation.wait(dht(host).when_ready(), 120)
+    for number in range(6):
+        put = simulation.wait(dht(everybody[5]).put_immutable(b"kept %d" % number), 60)
+        simulation.wait(dht(everybody[4]).announce_peer(infohash(f"app {number}"), 7000), 60)
+    kept = simulation.wait(dht(host).put_immutable(b"ours", keep=True), 60)
+    before, endpoint = dht(host).status(), dht(host).dht.endpoints[0]
+    known = {one.id for one in endpoint.table.contacts()}
+    assert before["items"] > 0 and before["peers"] > 0
+    simulation.wait(host.stop())
+    simulation.run(60)
+    simulation.wait(host.start(load(path)))
+    simulation.run(0.1)
+    endpoint = dht(host).dht.endpoints[0]
+    assert {one for one, _ in endpoint.remembered} >= known - {endpoint.own}
+    after = dht(host).status()
+    assert after[f"id {endpoint.label}"] == before[f"id {endpoint.label}"]
+    assert (after["items"], after["peers"]) == (before["items"], before["peers"])
+    assert endpoint.table.size == 0, "who was known yesterday is asked before it counts"
+    simulation.wait(dht(host).when_ready(), 60)
+    simulation.run(120)
+    assert {one.id for one in endpoint.table.contacts()} >= known
+    assert simulation.wait(dht(host).get_immutable(put.target), 60).value == b"kept 5"
+    assert list(dht(host)._items._kept) == [kept.target]

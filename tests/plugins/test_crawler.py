@@ -286,3 +286,34 @@ def test_sessions_that_are_not_over_count_for_as_long_as_they_were_seen():
     assert survival([(1, 0), (2, 1)]) == [(0.0, 1.0), (2, 0.0)]
     assert survival([(1, 1), (5, 0), (5, 0), (5, 0)]) == [(0.0, 1.0), (1, 0.75)]
     assert survival([]) == [(0.0, 1.0)]
+
+
+DHT = """
+version: 1
+node: {{data_dir: ./data-{at}, plugin_path: [{plugins}]}}
+storage: {{plugin: memory}}
+{more}
+networks:
+  mainline:
+    protocol: {{plugin: mainline, public: false}}
+    transports: [{{plugin: udp, listen: "{at}:6881"}}]
+    discovery: [{{plugin: static, peers: ["10.0.0.1:6881"]}}]
+"""
+
+
+def test_a_whole_dht_in_the_simulator(simulation, tmp_path):
+    """Thirty nodes of the DHT, each asked once, for others near a key drawn anew: nearly all are found."""
+    plugins = Path(__file__).parents[2] / "plugins"
+    for number in range(1, 31):
+        at = f"10.0.0.{number}"
+        simulation.start(DHT.format(at=at, plugins=plugins, more=""), at)
+    simulation.run(60)
+    path = tmp_path / "crawl.sqlite"
+    options = f"network: mainline, database: {path}, rate: 10, netgroup_pause: 0"
+    more = f"applications: [{{plugin: crawler, {options}}}]"
+    simulation.start(DHT.format(at="10.1.0.1", plugins=plugins, more=more), "10.1.0.1")
+    simulation.run(120)
+    found = read(path)
+    assert found.reachable >= 26
+    assert found.agents[0].name == "p2 0.1"
+    assert found.changing == found.shared == 0

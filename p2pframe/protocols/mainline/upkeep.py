@@ -53,10 +53,11 @@ class Upkeep:
     def moved(self, endpoint: Endpoint) -> None:
         """The endpoint's id has changed: its neighbours are others."""
         self._bootstrapped.pop(endpoint, None)
-        if not self._stopped:
-            self._next(0.5)
+        self._next(0.5)
 
     def _next(self, seconds: float) -> None:
+        if self._stopped:
+            return
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         jitter = self._dht.context.rng.uniform(0.8, 1.2)
