@@ -264,6 +264,58 @@ measures: {addresses: {network: bitcoin, groups: [looker], every: 10s, after: 50
     assert worlds.values(rest, "90s", nodes=4, foes=1)["addresses.live_least"] == 1
 
 
+LOOKER = """\
+from twisted.internet.defer import succeed
+from zope.interface import implementer
+from p2pframe.interfaces import IApplication
+from p2pframe.plugin import plugin
+
+
+@plugin("looker")
+@implementer(IApplication)
+class Looker:
+    \"""Tells of lookups that never were, each second one more: ten, every fifth of which found nothing.\"""
+
+    name = "looker"
+
+    def __init__(self, config, context):
+        self.context = context
+
+    def start(self):
+        for number in range(1, 11):
+            self.context.reactor.callLater(number, self.tell, number)
+        self.context.reactor.callLater(11, self.context.log.info, "item", lookup="item", found=False, seconds=3.0)
+
+    def tell(self, number):
+        self.context.log.info("told", lookup="peers", found=number % 5 > 0, seconds=number / 10, hops=number % 3 + 1,
+                              queries=2 * number, lost=1)
+
+    def stop(self):
+        pass
+"""
+
+
+def test_lookups_are_what_the_hosts_have_logged(worlds):
+    folder = worlds.folder.path / "plugins"
+    # Plugins are trusted where nobody else may write.
+    folder.mkdir(mode=0o755)
+    worlds.folder.write("plugins/looker.py", LOOKER).chmod(0o644)
+    worlds.folder.write("node.yaml", NODE.replace("{plugin: bitcoin-workload, network: bitcoin}", "{plugin: looker}")
+                        + "node: {plugin_path: [plugins]}\n")  # fmt: skip
+    values = worlds.values("measures: {lookups: {network: bitcoin}}\n", nodes=4, foes=3)
+    got = {name.removeprefix("lookups."): value for name, value in values.items()}
+    assert got["log2_hosts"] == 2
+    # What the foes tell of is not counted.
+    assert (got["peers.count"], got["peers.success"]) == (40, 0.8)
+    assert (got["peers.p50"], got["peers.p90"], got["peers.p99"], got["peers.longest"]) == (0.5, 0.9, 1.0, 1.0)
+    assert (got["peers.hops"], got["peers.hops_most"], got["peers.hops_by_log2"]) == (2, 3, 1)
+    assert (got["peers.queries"], got["peers.lost"]) == (11, 1)
+    assert (got["item.count"], got["item.success"], got["item.p50"]) == (4, 0, 3)
+    assert math.isnan(got["item.hops"]) and math.isnan(got["item.queries"])
+    late = worlds.values("measures: {lookups: {network: bitcoin, after: 20s, groups: [nodes]}}\n", nodes=4)
+    assert late == {"lookups.log2_hosts": 2}
+
+
 def test_each_measure_has_a_world_here():
     text = Path(__file__).read_text(encoding="utf-8")
     assert [name for name in MEASURES if f"{name}: {{network" not in text] == []

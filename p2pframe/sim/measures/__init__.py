@@ -10,6 +10,7 @@ from p2pframe.sim.measures.base import Measure, MeasureConfig, Produced, Run
 from p2pframe.sim.measures.capture import Capture
 from p2pframe.sim.measures.connections import Connections
 from p2pframe.sim.measures.kept import Kept
+from p2pframe.sim.measures.lookups import Lookups
 from p2pframe.sim.measures.propagation import Propagation
 from p2pframe.sim.measures.scores import Scores
 from p2pframe.sim.measures.throughput import Throughput
@@ -25,6 +26,7 @@ MEASURES: Mapping[str, type[Measure]] = {
     "traffic": Traffic,
     "scores": Scores,
     "addresses": Addresses,
+    "lookups": Lookups,
 }
 
 __all__ = ["MEASURES", "Measure", "MeasureConfig", "Produced", "Run"]

@@ -14,6 +14,7 @@ from p2pframe.interfaces import IAddressBook, IApplication, IItems, INetworkProt
 from p2pframe.model import ACCEPTED
 from p2pframe.plugin import plugin
 from p2pframe.protocols.bitcoin.api import CHAINS, IBitcoin, Template, Tip, hash256
+from p2pframe.protocols.mainline.api import IMainline, Peers
 from p2pframe.testing.conformance import NonConformance, check
 
 NODE = """
@@ -79,6 +80,31 @@ def test_miner_where_there_is_nothing_to_mine(conforms):
 def test_bitcoin_workload(conforms):
     conforms("application", "bitcoin-workload", services=regtest, node=NODE)
     conforms("application", "bitcoin-workload", services=mainnet, fails=True)
+
+
+@implementer(IMainline)
+class Quiet:
+    """A DHT that is ready, and in which there is nothing."""
+
+    ready = True
+
+    def when_ready(self):
+        return succeed(None)
+
+    def get_peers(self, info_hash, limit=1000):
+        return succeed(Peers((), 0, 0, 0, 0.0, True, ()))
+
+    def announce_peer(self, info_hash, port, seed=False):
+        return succeed(0)
+
+    find_nodes = scrape = get_immutable = get_mutable = put_immutable = put_mutable = forget = sample = None
+
+
+def test_dht_workload(conforms):
+    node = NODE.replace("protocol: {plugin: bitcoin, chain: regtest}", "protocol: {plugin: mainline, public: false}")
+    node = node.replace('{plugin: tcp, listen: ["0.0.0.0:18444"]}', '{plugin: udp, listen: "0.0.0.0:6881"}')
+    config = {"look_up_after": "1s", "look_up_every": "5s"}
+    conforms("application", "dht-workload", config, services=lambda context: {IMainline: Quiet()}, node=node)
 
 
 class Town:
