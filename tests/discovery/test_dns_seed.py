@@ -20,7 +20,7 @@ from zope.interface.verify import verifyClass, verifyObject
 
 from p2pframe.discovery.dns_seed import DnsSeedConfig, DnsSeedDiscovery
 from p2pframe.discovery.dns_seed.query import DnsError, Question
-from p2pframe.errors import PluginError
+from p2pframe.errors import P2PFrameError, PluginError
 from p2pframe.interfaces import DiscoveryState, IDiscovery, IReconfigurable, ISeedNames
 from p2pframe.testing.context import FakeContext, result_of
 
@@ -124,6 +124,13 @@ def hosts(found):
     return [entry.address.host for entry in found]
 
 
+async def refused(plugin):
+    """Why it found nothing."""
+    with pytest.raises(P2PFrameError) as caught:
+        await plugin.find(10)
+    return str(caught.value)
+
+
 def test_it_is_a_discovery():
     verifyClass(IDiscovery, DnsSeedDiscovery)
     plugin = discovery(FakeContext())
@@ -214,7 +221,9 @@ async def test_a_silent_server_costs_bounded_time_and_the_next_one_answers(serve
     assert hosts(await plugin.find(10)) == ["192.0.2.1"]
     assert silent.heard == 2
     alone = discovery(servers=[f"127.0.0.1:{port}"], patience=0.02)
-    assert await alone.find(10) == []
+    assert await refused(alone) == (
+        "DNS seed seed.example A: no answer in time; DNS seed seed.example AAAA: no answer in time"
+    )
     assert alone.context.metrics.value("dns_seed_lookups_total", "timeout") == 2
     await servers.close()
 
@@ -274,7 +283,7 @@ def answer_to(
 async def test_what_is_no_answer_is_ignored_and_counted(servers, forge):
     port = servers.udp(Liar(forge))
     plugin = discovery(servers=[f"127.0.0.1:{port}"], patience=0.05, tries=1, ipv6=False)
-    assert await plugin.find(10) == []
+    assert await refused(plugin) == "DNS seed seed.example A: no answer in time"
     assert plugin.context.metrics.value("dns_seed_ignored_total") >= 1
     await servers.close()
 
@@ -291,7 +300,7 @@ async def test_an_answer_from_elsewhere_is_ignored(servers):
 
     port = servers.udp(Tricked())
     plugin = discovery(servers=[f"127.0.0.1:{port}"], patience=0.05, tries=1, ipv6=False)
-    assert await plugin.find(10) == []
+    assert "no answer in time" in await refused(plugin)
     assert plugin.context.metrics.value("dns_seed_ignored_total") == 1
     await servers.close()
 
@@ -299,7 +308,8 @@ async def test_an_answer_from_elsewhere_is_ignored(servers):
 @pytest_twisted.ensureDeferred
 async def test_records_that_belong_to_another_name_are_left_out(servers):
     port = servers.udp(Liar(lambda q: [answer_to(q, owner="bank.example")]))
-    assert await discovery(servers=[f"127.0.0.1:{port}"], ipv6=False).find(10) == []
+    plugin = discovery(servers=[f"127.0.0.1:{port}"], ipv6=False)
+    assert "no record of the answer is about what was asked" in await refused(plugin)
     await servers.close()
 
 
@@ -332,7 +342,7 @@ async def test_a_bad_tcp_side_is_bounded_too(servers, reply):
     port = servers.udp(Liar(lambda q: [answer_to(q, trunc=1)]))
     servers.tcp(factory, port)
     plugin = discovery(servers=[f"127.0.0.1:{port}"], patience=0.1, ipv6=False)
-    assert await plugin.find(10) == []
+    assert await refused(plugin)
     outcome = "timeout" if reply is None else "failed"
     assert plugin.context.metrics.value("dns_seed_lookups_total", outcome) == 1
     await deferLater(reactor, 0.01)
@@ -343,7 +353,7 @@ async def test_a_bad_tcp_side_is_bounded_too(servers, reply):
 async def test_a_truncated_answer_of_a_server_without_tcp_fails(servers):
     port = servers.udp(Liar(lambda q: [answer_to(q, trunc=1)]))
     plugin = discovery(servers=[f"127.0.0.1:{port}"], ipv6=False)
-    assert await plugin.find(10) == []
+    assert "refused" in await refused(plugin)
     assert plugin.context.metrics.value("dns_seed_lookups_total", "failed") == 1
     await servers.close()
 
@@ -395,7 +405,8 @@ def test_without_servers_the_contexts_resolver_is_asked():
     plugin = with_system(system)
     assert sorted(hosts(result_of(plugin.find(10)))) == ["192.0.2.1", "2001:db8::1"]
     assert system.asked == [("seed.example", [IPv4Address, IPv6Address])]
-    assert result_of(with_system(System([])).find(10)) == []
+    with pytest.raises(P2PFrameError, match="all: no addresses"):
+        result_of(with_system(System([])).find(10))
 
 
 def test_a_resolver_that_hangs_is_left_behind():
@@ -405,7 +416,8 @@ def test_a_resolver_that_hangs_is_left_behind():
     plugin.context.reactor.advance(19.9)
     assert not finding.called
     plugin.context.reactor.advance(0.2)
-    assert result_of(finding) == []
+    with pytest.raises(P2PFrameError, match="no answer in time"):
+        result_of(finding)
     assert plugin.context.metrics.value("dns_seed_lookups_total", "timeout") == 1
     system.late.resolutionComplete()
 
@@ -435,7 +447,8 @@ def test_seeds_are_the_last_resort(values, due):
 
 def test_after_nothing_came_it_is_due_sooner():
     plugin = with_system(System([]))
-    result_of(plugin.find(10))
+    with pytest.raises(P2PFrameError):
+        result_of(plugin.find(10))
     assert plugin.due(state(last_run=60.0))
     assert not plugin.due(state(last_run=59.0))
     plugin = with_system(System(["192.0.2.1"]))

@@ -175,12 +175,9 @@ def test_an_answer_that_says_it_has_ten_thousand_records_is_taken_for_what_it_ho
         head = b"\x00\x05\x84\x00\x00\x01" + claimed.to_bytes(2, "big") + bytes(4)
         return question.answered_by(head + question.wire[12:] + record * held)
 
-    assert len(question.addresses(answered(1000, 1000))) == 1000
-    # Twisted's decoder follows a thousand pointers of a message and no more.
-    assert answered(10_000, 4_000) is None
-    for claimed, held in ((65_535, 1), (10_000, 0), (10_000, 900)):
-        message = answered(claimed, held)
-        assert message is None or len(question.addresses(message)) == held
+    for claimed, held in ((1000, 1000), (65_535, 1), (10_000, 4000)):
+        assert len(question.addresses(answered(claimed, held))) == held
+    assert answered(10_000, 0) is None
 
 
 def test_services_and_texts_need_servers():

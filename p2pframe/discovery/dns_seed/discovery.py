@@ -22,7 +22,7 @@ from zope.interface import implementer
 
 from p2pframe.discovery.dns_seed.query import Answer, DnsError, ask
 from p2pframe.discovery.dns_seed.walk import Walk
-from p2pframe.errors import PluginError
+from p2pframe.errors import P2PFrameError, PluginError
 from p2pframe.interfaces import DiscoveryState, IContext, IDiscovery, IReconfigurable, ISeedNames
 from p2pframe.model import FoundAddress, PeerAddress
 from p2pframe.plugin import Duration, PluginConfig, live, plugin
@@ -30,6 +30,8 @@ from p2pframe.plugin import Duration, PluginConfig, live, plugin
 _SERVICE = re.compile(r"_[a-z0-9][a-z0-9-]{0,61}\._(tcp|udp)\Z")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\Z")
 _DAY = 86_400.0
+_SAID = 3
+"""Errors that are told in full where there is nothing else to tell."""
 
 
 def _seed_name(text: str) -> str:
@@ -149,7 +151,7 @@ class DnsSeedDiscovery:
     def find(self, limit: int) -> Deferred[Sequence[FoundAddress]]:
         """Ask all seeds at once; fires with what came within `timeout`, in random order.
 
-        One seed's failure is its own.
+        One seed's failure is its own. Fails with `P2PFrameError` where look-ups failed and none brought an address.
         """
         return Deferred.fromCoroutine(self._find(limit))
 
@@ -177,7 +179,8 @@ class DnsSeedDiscovery:
     async def _find(self, limit: int) -> Sequence[FoundAddress]:
         self._empty = True
         seeds = self.config.seeds or self._known
-        answers = await gatherResults([self._look_up(seed) for seed in seeds], consumeErrors=True)
+        errors: list[str] = []
+        answers = await gatherResults([self._look_up(seed, errors) for seed in seeds], consumeErrors=True)
         found: dict[PeerAddress, None] = {}
         for addresses in answers:
             # Sorted first: what order the answers came in is not ours to tell, and must not decide what is drawn.
@@ -188,6 +191,9 @@ class DnsSeedDiscovery:
             self._addresses.add(len(told[: self.config.per_seed]), "taken")
             self._addresses.add(len(told[self.config.per_seed :]), "left")
         self._empty = not found
+        if errors and not found:
+            more = len(errors) - _SAID
+            raise P2PFrameError("; ".join(errors[:_SAID]) + (f"; and {more} more look-ups failed" if more > 0 else ""))
         chosen = sorted(found)
         self.context.rng.shuffle(chosen)
         now = self.context.unix_time()
@@ -203,40 +209,54 @@ class DnsSeedDiscovery:
             for address in chosen[:limit]
         ]
 
-    def _look_up(self, seed: str) -> Deferred[set[PeerAddress]]:
-        """What a seed answers, over all record types; never fails but by being cancelled."""
+    def _look_up(self, seed: str, errors: list[str]) -> Deferred[set[PeerAddress]]:
+        """What a seed answers, over all record types; never fails but by being cancelled. Adds to `errors`."""
         config = self.config
         name = f"x{config.service_bits:x}.{seed}" if config.service_bits else seed
         if not config.servers:
-            return self._one(name, "all", self._by_system(name))
+            return self._one(name, "all", errors, self._by_system(name))
         types = [(dns.A, "A")] * config.ipv4 + [(dns.AAAA, "AAAA")] * config.ipv6
         asked = [
-            self._one(name, text, Deferred.fromCoroutine(self._hosts_by_servers(name, number)))
+            self._one(name, text, errors, Deferred.fromCoroutine(self._hosts_by_servers(name, number)))
             for number, text in types
         ]
         if config.service is not None:
             service = f"{config.service}.{seed}"
-            asked.append(self._walked(service, "SRV", lambda walk: walk.services(service)))
+            asked.append(self._walked(service, "SRV", errors, lambda walk: walk.services(service)))
         if config.dnsaddr is not None:
             transport = config.dnsaddr
-            asked.append(self._walked(seed, "dnsaddr", lambda walk: walk.texts(seed, transport)))
+            asked.append(self._walked(seed, "dnsaddr", errors, lambda walk: walk.texts(seed, transport)))
         parts = gatherResults(asked, consumeErrors=True)
         return parts.addCallback(lambda sets: set().union(*sets))
 
     def _walked(
-        self, name: str, record_type: str, way: Callable[[Walk], Coroutine[Any, Any, None]]
+        self, name: str, record_type: str, errors: list[str], way: Callable[[Walk], Coroutine[Any, Any, None]]
     ) -> Deferred[set[PeerAddress]]:
         """A walk, of which what was found by the end of its time is kept."""
         config = self.config
         families = [dns.A] * config.ipv4 + [dns.AAAA] * config.ipv6
-        walk = Walk(
-            self._by_servers, self.context.rng, families, config.lookups, lambda reason: self._left_out.add(1, reason)
-        )
-        walked = Deferred.fromCoroutine(way(walk)).addCallback(lambda _: walk.found)
-        return self._one(name, record_type, walked, walk.found)
+        reasons: set[str] = set()
+
+        def left_out(reason: str) -> None:
+            self._left_out.add(1, reason)
+            reasons.add(reason)
+
+        def came(_: None) -> list[PeerAddress]:
+            if reasons and not walk.found:
+                raise DnsError(f"its records lead to nothing of use: {', '.join(sorted(reasons))}")
+            return walk.found
+
+        walk = Walk(self._by_servers, self.context.rng, families, config.lookups, left_out)
+        walked = Deferred.fromCoroutine(way(walk)).addCallback(came)
+        return self._one(name, record_type, errors, walked, walk.found)
 
     def _one(
-        self, name: str, record_type: str, answer: Deferred[list[PeerAddress]], so_far: Sequence[PeerAddress] = ()
+        self,
+        name: str,
+        record_type: str,
+        errors: list[str],
+        answer: Deferred[list[PeerAddress]],
+        so_far: Sequence[PeerAddress] = (),
     ) -> Deferred[set[PeerAddress]]:
         def taken(addresses: Sequence[PeerAddress]) -> set[PeerAddress]:
             usable = {address for address in addresses if self._usable(address.host)}
@@ -254,13 +274,11 @@ class DnsSeedDiscovery:
         def failed(failure: Any) -> set[PeerAddress]:
             if failure.check(CancelledError):
                 return set()
-            self._lookups.add(1, "timeout" if failure.check(TimeoutError) else "failed")
-            self.context.log.warn(
-                "DNS seed {name} {type}: {error}",
-                name=name,
-                type=record_type,
-                error=str(failure.value)[:200] or "nothing came",
-            )
+            late = failure.check(TimeoutError) is not None
+            self._lookups.add(1, "timeout" if late else "failed")
+            error = "no answer in time" if late else str(failure.value)[:200] or "nothing came"
+            errors.append(f"DNS seed {name} {record_type}: {error}")
+            self.context.log.warn("DNS seed {name} {type}: {error}", name=name, type=record_type, error=error)
             return taken(so_far)
 
         return answer.addTimeout(self.config.timeout, self.context.reactor).addCallbacks(came, failed)

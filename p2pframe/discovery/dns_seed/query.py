@@ -1,12 +1,11 @@
 """One DNS question to one server: UDP, and TCP to the same server where the answer was too long for UDP (RFC 7766).
 
 twisted.names' own resolver goes on to another server's TCP port after a truncated answer, with no time limit, and draws
-its ids from the system rather than from the context; so only its message codec is used here.
+its ids from the system rather than from the context; so it only writes the question here (answers: see `message`).
 """
 
 from __future__ import annotations
 
-import ipaddress
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -17,6 +16,7 @@ from twisted.internet.protocol import DatagramProtocol, Factory, Protocol, conne
 from twisted.names import dns
 from twisted.python.failure import Failure
 
+from p2pframe.discovery.dns_seed.message import AAAA, CNAME, IN, SRV, TXT, A, Message, Record, Service, parse
 from p2pframe.endpoints import tcp_client
 from p2pframe.interfaces import IContext
 from p2pframe.model import PeerAddress
@@ -41,29 +41,27 @@ class Question:
         message.addQuery(self.name, record_type, dns.IN)
         self.wire = message.toStr()
 
-    def answered_by(self, data: bytes) -> dns.Message | None:
+    def answered_by(self, data: bytes) -> Message | None:
         """The message, where it answers this very question; None for garbage and for answers to other questions."""
-        message = dns.Message()
         try:
-            message.fromStr(data)
-        except Exception:  # noqa: BLE001 - bytes from the network: whatever the decoder raises, this is no answer
+            message = parse(data)
+        except ValueError:
             return None
-        if message.id != self.number or not message.answer or len(message.queries) != 1:
-            return None
-        query = message.queries[0]
-        if query.name.name.lower() != self.name or query.type != self.type or query.cls != dns.IN:
-            return None
-        return message
+        asked = (self.number, self.name, self.type, IN)
+        return message if (message.id, message.name, message.type, message.cls) == asked else None
 
-    def read(self, message: dns.Message) -> Answer:
+    def read(self, message: Message) -> Answer:
         """What a message answers. Raises `DnsError` where the server says that there is none, or that it can't say."""
-        if message.rCode != dns.OK:
+        if message.code != dns.OK:
             raise DnsError(
-                {dns.ENAME: "no such name", dns.ESERVER: "server failure"}.get(message.rCode, f"code {message.rCode}")
+                {dns.ENAME: "no such name", dns.ESERVER: "server failure"}.get(message.code, f"code {message.code}")
             )
-        return Answer(self, message)
+        answer = Answer(self, message)
+        if answer.wrong:
+            raise DnsError(answer.wrong)
+        return answer
 
-    def addresses(self, message: dns.Message) -> list[str]:
+    def addresses(self, message: Message) -> list[str]:
         """The addresses of an answer. Raises `DnsError` like `read`."""
         return self.read(message).addresses()
 
@@ -71,45 +69,49 @@ class Question:
 class Answer:
     """The records of a message that answer a question: those of its name, or of what that is an alias of."""
 
-    def __init__(self, question: Question, message: dns.Message) -> None:
-        self._type = question.type
-        # What a record carries goes by its type: the decoder chose the class of the payload by it.
-        self._records: list[tuple[bytes, int, Any]] = [
-            (record.name.name.lower(), record.type, record.payload) for record in message.answers
-        ]
-        self._additional = message.additional
+    def __init__(self, question: Question, message: Message) -> None:
         names = {question.name}
         for _ in range(_ALIASES):
             known = len(names)
             names.update(
-                payload.name.name.lower()
-                for owner, record_type, payload in self._records
-                if record_type == dns.CNAME and owner in names
+                cast(bytes, record.data)
+                for record in message.answers
+                if record.type == CNAME and record.owner in names
             )
             if len(names) == known:
                 break
-        self._names = names
+        self._records = [record for record in message.answers if record.owner in names]
+        self._type = question.type
+        self._added: dict[bytes, list[Record]] = {}
+        for record in message.additional:
+            if record.type in (A, AAAA):
+                self._added.setdefault(record.owner, []).append(record)
+        aliases = [record.data for record in self._records if record.type == CNAME]
+        self.wrong = ""
+        """What keeps it from being an answer at all, for people."""
+        if not self._records and (message.answers or message.others):
+            self.wrong = "no record of the answer is about what was asked"
+        elif not self._held(self._type) and (question.name in aliases or len(aliases) > len(set(aliases))):
+            self.wrong = "its aliases lead in a circle"
 
-    def payloads(self) -> list[Any]:
-        """What the records of the asked type carry."""
-        return [
-            payload
-            for owner, record_type, payload in self._records
-            if record_type == self._type and owner in self._names
-        ]
+    def _held(self, type: int) -> list[Any]:
+        return [record.data for record in self._records if record.type == type]
 
     def addresses(self) -> list[str]:
-        """The same as text, of A and AAAA records."""
-        return [str(ipaddress.ip_address(payload.address)) for payload in self.payloads()]
+        """As text, where A or AAAA records were asked for."""
+        return self._held(self._type) if self._type in (A, AAAA) else []
+
+    def texts(self) -> list[bytes]:
+        """What each TXT record says, its strings put together."""
+        return self._held(TXT)
+
+    def services(self) -> list[Service]:
+        """What each SRV record says."""
+        return self._held(SRV)
 
     def addresses_of(self, name: bytes, types: Sequence[int]) -> list[str]:
         """The addresses that the server has added for a name that its answer points at."""
-        name = name.lower()
-        return [
-            str(ipaddress.ip_address(cast(Any, record.payload).address))
-            for record in self._additional
-            if record.type in types and record.name.name.lower() == name
-        ]
+        return [cast(str, record.data) for record in self._added.get(name, ()) if record.type in types]
 
 
 class _Udp(DatagramProtocol):
@@ -119,7 +121,7 @@ class _Udp(DatagramProtocol):
         self._server = (server.host, server.port)
         self._question = question
         self._ignored = ignored
-        self.answer: Deferred[dns.Message] = Deferred()
+        self.answer: Deferred[Message] = Deferred()
 
     def startProtocol(self) -> None:
         """Called when the socket is there."""
@@ -140,7 +142,7 @@ class _Tcp(Protocol):
     def __init__(self, question: Question) -> None:
         self._question = question
         self._buffer = b""
-        self.answer: Deferred[dns.Message] = Deferred()
+        self.answer: Deferred[Message] = Deferred()
 
     def connectionMade(self) -> None:
         """Called when the connection is there."""
@@ -159,7 +161,7 @@ class _Tcp(Protocol):
         message = self._question.answered_by(self._buffer[2:end])
         if message is None:
             self.answer.errback(DnsError("garbage over TCP"))
-        elif message.trunc:
+        elif message.truncated:
             self.answer.errback(DnsError("truncated over TCP too"))
         else:
             self.answer.callback(message)
@@ -195,7 +197,7 @@ async def ask(
             if attempt == tries - 1:
                 raise
             continue
-        if message.trunc:
+        if message.truncated:
             message = await _over_tcp(
                 context, server, Question(name, record_type, context.entropy.integer(16)), patience
             )
@@ -205,7 +207,7 @@ async def ask(
 
 async def _over_udp(
     context: IContext, server: PeerAddress, question: Question, patience: float, ignored: Callable[[], None]
-) -> dns.Message:
+) -> Message:
     protocol = _Udp(server, question, ignored)
     # Port 0: the system draws one, so that a forger must guess it besides the id (RFC 5452).
     port = context.reactor.listenUDP(0, protocol, interface="::" if ":" in server.host else "", maxPacketSize=4096)
@@ -215,7 +217,7 @@ async def _over_udp(
         port.stopListening()
 
 
-async def _over_tcp(context: IContext, server: PeerAddress, question: Question, patience: float) -> dns.Message:
+async def _over_tcp(context: IContext, server: PeerAddress, question: Question, patience: float) -> Message:
     protocol = _Tcp(question)
 
     class Client(Factory):

@@ -1,7 +1,8 @@
 """Peers by SRV records (RFC 2782) and by `dnsaddr` texts (multiformats' dnsaddr), with the look-ups that these lead to.
 
 Whoever answers decides what is asked next, so all of it is bounded: the look-ups of one walk, how deep a dnsaddr may
-lead to another, and no name is asked twice for the same, so that names which point at themselves end the walk.
+lead to another, the addresses that are found; and no name is asked twice for the same, so that names which point at
+themselves end the walk.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from p2pframe.model import PeerAddress
 
 DEPTH = 4
 """How far a dnsaddr may lead on to another."""
+MOST = 1000
+"""Addresses that one walk finds at most: `per_seed` takes no more."""
 _LIGHTEST = 0.01
 """What a weight of 0 is taken for: chosen last, mostly, but chosen (RFC 2782)."""
 _LONGEST = 500
@@ -40,8 +43,10 @@ class Multiaddr(NamedTuple):
 
 def parse_multiaddr(text: str) -> Multiaddr | None:
     """None for what is no multiaddr of a kind that leads to a plain address and port, or is too long."""
+    if len(text) > _LONGEST:
+        return None
     parts = text.split("/")
-    if len(text) > _LONGEST or len(parts) < 3 or parts[0]:
+    if len(parts) < 3 or parts[0]:
         return None
     kind, host, rest = parts[1], parts[2], parts[3:]
     if kind == "dnsaddr":
@@ -95,15 +100,19 @@ class Walk:
         """What the SRV records of a name point at, in the order of their priorities, and by lot of their weights."""
         answer = await self._ask(name, dns.SRV)
         # The least of exponential draws: each comes first with a chance that goes by its weight.
-        drawn = [-math.log(1 - self._rng.random()) / (srv.weight or _LIGHTEST) for srv in answer.payloads()]
-        ordered = sorted(zip(answer.payloads(), drawn, strict=True), key=lambda pair: (pair[0].priority, pair[1]))
+        told = list(dict.fromkeys(answer.services()))
+        drawn = [-math.log(1 - self._rng.random()) / (srv.weight or _LIGHTEST) for srv in told]
+        ordered = sorted(zip(told, drawn, strict=True), key=lambda pair: (pair[0].priority, pair[1]))
         for srv, _ in ordered:
-            target = _text(srv.target.name)
+            if len(self.found) >= MOST:
+                self._left_out("too many addresses")
+                continue
+            target = _text(srv.target)
             # A target of "." says that there is no such service here.
             if not srv.port or target is None or not _is_name(target):
                 self._left_out("unusable")
                 continue
-            hosts = answer.addresses_of(srv.target.name, self._families)
+            hosts = answer.addresses_of(srv.target, self._families)
             if not hosts:
                 hosts = await self._hosts(target, self._families)
             self._add(hosts, srv.port)
@@ -114,8 +123,8 @@ class Walk:
 
     async def _texts(self, name: str, transport: str, depth: int, answer: Answer) -> None:
         self._asked.add((f"_dnsaddr.{name}".lower(), dns.TXT))
-        for payload in answer.payloads():
-            text = _text(b"".join(payload.data)) or ""
+        for said in answer.texts():
+            text = _text(said) or ""
             if not text.startswith("dnsaddr="):
                 continue
             address = parse_multiaddr(text.removeprefix("dnsaddr="))
@@ -167,8 +176,12 @@ class Walk:
             self._left_out("no answer")
             return None
 
-    def _add(self, hosts: Iterable[str], port: int) -> None:
-        self.found.extend(PeerAddress.of(host, port) for host in hosts)
+    def _add(self, hosts: Sequence[str], port: int) -> None:
+        # Records that all point at one name with many addresses would be their product.
+        room = max(0, MOST - len(self.found))
+        for _ in hosts[room:]:
+            self._left_out("too many addresses")
+        self.found.extend(PeerAddress.of(host, port) for host in hosts[:room])
 
 
 def _text(data: bytes) -> str | None:
