@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from p2pframe.endpoints import ListenAddress, SourceAddress
-from p2pframe.plugin import Duration, PluginConfig, live
+from p2pframe.plugin import Duration, PluginConfig, Size, live
 
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\Z")
 
@@ -79,8 +79,12 @@ class DnsSeedServerConfig(PluginConfig):
         10.0, gt=0, description="Full answers over UDP to one /24 or /56; beyond it, every `slip`th is sent to TCP."
     )
     responses_burst: int = live(30, ge=1, description="The same, at once.")
-    all_responses_per_second: float = live(1000.0, gt=0, description="Full answers over UDP to all together.")
-    all_responses_burst: int = live(2000, ge=1, description="The same, at once.")
+    all_excess_per_second: Size = live(
+        100_000,
+        ge=1,
+        description="Bytes that go out over UDP to all together beyond those that come in; beyond it, as above.",
+    )
+    all_excess_burst: Size = live(50_000, ge=1, description="The same, at once.")
     slip: int = live(2, ge=1, description="Of those beyond the rate, each how many'th hears that it shall use TCP.")
     prefixes: int = live(10_000, ge=1, description="Networks of askers whose rate is remembered.")
     tcp_connections: int = live(64, ge=1, description="TCP connections at once.")

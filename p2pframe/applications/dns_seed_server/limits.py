@@ -1,8 +1,10 @@
 """Response rate limiting: whose answers over UDP are full, which are sent to TCP, which are not sent at all.
 
-The source of a UDP question may be forged, and then its answer hits who is named. So each network of askers and all
-together have a budget of full answers; beyond it some questions are answered by "ask over TCP", which is no longer than
-the question and helps whoever is not forged, and the rest by silence.
+The source of a UDP question may be forged, and then its answer hits who is named. So each network of askers has a
+budget of full answers, and all together have one of bytes by which answers are longer than their questions; beyond
+either some questions are answered by "ask over TCP", which is no longer than the question and helps whoever is not
+forged, and the rest by silence. So a forged flood, from however many networks, never gets more bytes out of us than it
+has sent plus `all_excess_burst`, one answer, and `all_excess_per_second` for the time that it has lasted.
 """
 
 from __future__ import annotations
@@ -34,13 +36,11 @@ class _Bucket:
         self.then = now
         self.beyond = 0
 
-    def take(self, now: float, rate: float, burst: float) -> bool:
+    def refill(self, now: float, rate: float, burst: float) -> float:
+        """What there is now."""
         self.tokens = min(burst, self.tokens + (now - self.then) * rate)
         self.then = now
-        if self.tokens < 1:
-            return False
-        self.tokens -= 1
-        return True
+        return self.tokens
 
 
 class ResponseRates:
@@ -50,7 +50,7 @@ class ResponseRates:
         self.config = config
         self._forgotten = forgotten
         self._buckets: OrderedDict[bytes, _Bucket] = OrderedDict()
-        self._all = _Bucket(config.all_responses_burst, now)
+        self._all = _Bucket(config.all_excess_burst, now)
 
     def __len__(self) -> int:
         return len(self._buckets)
@@ -67,9 +67,13 @@ class ResponseRates:
             bucket = self._buckets[key] = _Bucket(config.responses_burst, now)
         else:
             self._buckets.move_to_end(key)
-        if bucket.take(now, config.responses_per_second, config.responses_burst) and self._all.take(
-            now, config.all_responses_per_second, config.all_responses_burst
-        ):
+        enough = bucket.refill(now, config.responses_per_second, config.responses_burst) >= 1
+        if enough and self._all.refill(now, config.all_excess_per_second, config.all_excess_burst) > 0:
+            bucket.tokens -= 1
             return FULL
         bucket.beyond += 1
         return DROP if bucket.beyond % config.slip else SLIP
+
+    def sent(self, excess: int) -> None:
+        """A full answer has so many bytes more than its question; the last one before the end may overdraw."""
+        self._all.tokens -= max(0, excess)

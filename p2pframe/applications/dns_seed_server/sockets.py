@@ -48,7 +48,9 @@ class Answering:
             self._counted("udp", "slipped")
             return wire.truncated(query)
         self._counted("udp", "answered")
-        return self._zone.answer(query, query.room)
+        answer = self._zone.answer(query, query.room)
+        self._rates.sent(len(answer) - len(data))
+        return answer
 
     def message(self, data: bytes) -> bytes | None:
         """The answer to a message over TCP, where nobody forges where it comes from; None: hang up."""
@@ -92,7 +94,6 @@ class Connection(Protocol):
         self._key = key
         self._buffer = b""
         self._answered = 0
-        self._full = False
         self._timer: IDelayedCall | None = None
 
     def connectionMade(self) -> None:

@@ -53,6 +53,7 @@ class Zone:
         self._until = 0.0
         self._now_proven: Sequence[Watched] = ()
         self._draws: dict[tuple[int, int], list[Watched]] = {}
+        self._services_seen: frozenset[int] = frozenset()
         self._targets: dict[bytes, PeerAddress] = {}
         self._earlier_targets: dict[bytes, PeerAddress] = {}
 
@@ -78,6 +79,7 @@ class Zone:
         if not 0 <= self._until - now <= self.config.ttl:
             self._until = now + self.config.ttl
             self._now_proven = self._proven()
+            self._services_seen = frozenset(entry.services for entry in self._now_proven)
             self._draws.clear()
             # What the last draw's SRV records named is asked for until they have run out.
             self._earlier_targets, self._targets = self._targets, {}
@@ -138,6 +140,9 @@ class Zone:
 
     def _drawn(self, mask: int, type: int) -> list[Watched]:
         """The set of a question, the same until the next draw; `type` 0 is any family and any port."""
+        if not any(services & mask == mask for services in self._services_seen):
+            # Whoever asks for ever other bits costs no look at the whole list, and pushes nobody's set out.
+            return []
         drawn = self._draws.get((mask, type))
         if drawn is None:
             port = self.config.port or self._default_port()

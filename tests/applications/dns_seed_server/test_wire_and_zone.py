@@ -221,17 +221,31 @@ def within_bounds(data):
     world.answering.message(data)
 
 
-def test_a_forged_flood_brings_no_more_than_it_costs():
-    world = World(all_responses_burst=100, all_responses_per_second=10)
-    asked = question("seed.example", edns=1232)
+@pytest.mark.parametrize("rate", [200, 10_000])
+@pytest.mark.parametrize("type", [dns.A, dns.TXT, dns.SOA, dns.NS])
+def test_a_forged_flood_of_any_rate_gets_no_more_bytes_out_than_it_sends_and_the_budget(rate, type):
+    world = World()
+    asked = question("seed.example", type, edns=1232)
     came = sent = 0
-    for number in range(20_000):
-        host = f"{10 + number % 200}.{number // 200}.0.{number % 7}"
-        answer = world.answering.datagram(asked, host, number / 10_000)
-        came += len(asked) + 28
-        sent += len(answer) + 28 if answer else 0
-    assert sent < came
+    for number in range(rate):
+        host = f"{10 + number % 200}.{number // 200 % 256}.{number // 51_200}.{number % 7}"
+        answer = world.answering.datagram(asked, host, number / rate)
+        came += len(asked)
+        sent += len(answer) if answer else 0
+        assert sent <= came + 50_000 + 1232 + 100_000 * number / rate
+    if rate == 10_000:
+        assert sent < came, "within a second even with the budget"
     assert len(world.rates) <= 10_000
+
+
+def test_who_asks_in_peace_is_answered_in_full_and_a_flood_leaves_the_budget_to_refill():
+    world = World()
+    for number in range(100):
+        assert world.udp("seed.example", host=f"10.{number}.0.1", at=0.0).answers, "a hundred at once"
+    for number in range(5000):
+        world.answering.datagram(question("seed.example"), f"11.{number % 250}.{number // 250 % 5}.1", 0.0)
+    assert ("udp", "slipped") in world.counted and ("udp", "dropped") in world.counted
+    assert world.udp("seed.example", host="12.0.0.1", at=1.0).answers
 
 
 def test_one_network_of_askers_does_not_use_up_what_others_have():
