@@ -12,11 +12,13 @@ import time
 import tracemalloc
 
 import pytest
+from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 from twisted.names import dns
 
+from p2pframe.applications.dns_seed_server import zone as zones
 from p2pframe.discovery.dns_seed.message import parse
-from tests.applications.dns_seed_server.test_wire_and_zone import question
+from tests.applications.dns_seed_server.test_wire_and_zone import World, entry, question, read
 from tests.core.conftest import cluster  # noqa: F401 - a fixture
 
 NODE, FRIEND, HOSTILE = "192.0.2.1", "198.51.100.7", "203.0.113.53"
@@ -265,3 +267,174 @@ def test_names_of_any_form_are_read_or_refused():
             parse(bytes(data[: rng.choice([len(data), rng.randrange(len(data))])]))
         except ValueError:
             continue
+
+
+# --- the other end: our seed server and clients that plague it ---
+
+ZONE = """applications:
+  - {plugin: dns-seed-server, network: chat, zone: seed.example, nameserver: ns.example, contact: me@example,
+     listen: ["192.0.2.1:53"], public: false, service: _p._tcp}
+"""
+GOOD = question("seed.example", dns.SOA)
+
+
+class Plague:
+    """A node with a seed server, and hosts that write to it."""
+
+    def __init__(self, cluster):  # noqa: F811 - the fixture
+        self.net = cluster.net
+        self.node = cluster.start(NODE, extra=ZONE)
+        self.opened = []
+
+    def udp(self, *datagrams, source="203.0.113.9"):
+        """What comes back for these datagrams."""
+        came = []
+
+        class Client(DatagramProtocol):
+            def datagramReceived(self, data, addr):
+                came.append(data)
+
+        client = Client()
+        port = self.net.at(source).reactor.listenUDP(0, client)
+        for data in datagrams:
+            client.transport.write(data, (NODE, 53))
+        self.net.run(0.5)
+        port.stopListening()
+        return came
+
+    def tcp(self, *parts, source="203.0.113.9"):
+        """A connection on which something is said, if anything."""
+
+        class Client(Protocol):
+            came, lost = b"", False
+
+            def dataReceived(self, data):
+                self.came += data
+
+            def connectionLost(self, reason=None):
+                self.lost = True
+
+        connecting = TCP4ClientEndpoint(self.net.at(source).reactor, NODE, 53).connect(Factory.forProtocol(Client))
+        client = self.net.wait(connecting)
+        for part in parts:
+            client.transport.write(part)
+        self.net.run(0.5)
+        return client
+
+    def count(self, *labels):
+        values = self.node.metrics.snapshot()["p2pframe_dns_seed_server_queries_total"]
+        return sum(value for key, value in values.items() if key[1:] == labels or key == labels)
+
+    def answers_others(self):
+        """Over UDP and TCP, a friend hears what it asks for."""
+        (over_udp,) = self.udp(GOOD, source=FRIEND)
+        client = self.tcp(framed(GOOD), source=FRIEND)
+        client.transport.loseConnection()
+        self.net.run(0.5)
+        return read(over_udp).answers and read(client.came[2:]).answers
+
+
+@pytest.fixture
+def plague(cluster):  # noqa: F811
+    return Plague(cluster)
+
+
+HEAD = struct.pack("!6H", 7, 0x0100, 1, 0, 0, 0)
+NAME = name("seed.example")
+JUNK = {
+    "nothing": b"",
+    "half a header": GOOD[:7],
+    "a header": HEAD,
+    "a header of answers": struct.pack("!6H", 7, 0x0100, 0, 65_535, 65_535, 65_535),
+    "many questions": struct.pack("!6H", 7, 0x0100, 200, 0, 0, 0) + (NAME + b"\0\1\0\1") * 200,
+    "it says so": struct.pack("!6H", 7, 0x0100, 65_535, 0, 0, 0) + NAME + b"\0\1\0\1",
+    "a pointer to itself": HEAD + POINT + b"\0\1\0\1",
+    "a pointer forth": HEAD + b"\xc0\x0e\xc0\x0c\0\0\1\0\1",
+    "a long name": HEAD + b"\x01a" * 1900 + b"\0\0\1\0\1",
+    "a label too long": HEAD + b"\x40" + b"a" * 64 + b"\0\0\1\0\1",
+    "cut off": GOOD[:-3],
+    "more behind it": GOOD + b"x" * 3000,
+    "an answer": struct.pack("!6H", 7, 0x8180, 1, 0, 0, 0) + NAME + b"\0\1\0\1",
+    "EDNS twice": struct.pack("!6H", 7, 0, 1, 0, 0, 2) + NAME + b"\0\1\0\1" + (b"\0\0\x29\xff\xff" + bytes(6)) * 2,
+    "ANY": question("seed.example", dns.ALL_RECORDS),
+    "ANY of service bits": question("xffffffffffffffff.seed.example", dns.ALL_RECORDS),
+    "AXFR": question("seed.example", dns.AXFR),
+    "IXFR": question("seed.example", dns.IXFR),
+    "CHAOS": question("version.bind", dns.TXT, dns.CH),
+    "update": bytes([GOOD[0], GOOD[1], 5 << 3, *GOOD[3:]]),
+}
+
+
+@pytest.mark.parametrize("junk", JUNK.values(), ids=JUNK)
+def test_junk_is_answered_shortly_or_not_at_all_over_either(plague, junk):
+    came = plague.udp(junk)
+    assert len(came) <= 1 and all(len(one) <= len(junk) + 100 and one[:2] == junk[:2] for one in came)
+    client = plague.tcp(framed(junk))
+    assert len(client.came) <= 2 + len(junk) + 100
+    assert client.lost or client.came or not junk
+    assert plague.answers_others()
+
+
+def test_random_bytes_bring_no_more_than_they_cost(plague):
+    rng = random.Random(3)
+    sent = came = 0
+    for number in range(40):
+        junk = [rng.randbytes(rng.randrange(300)) for _ in range(50)]
+        sent += sum(map(len, junk))
+        came += sum(map(len, plague.udp(*junk, source=f"203.0.{number}.9")))
+    assert came <= sent
+    assert plague.answers_others()
+
+
+def test_frames_of_64_kilobytes_are_hung_up_on_at_once(plague):
+    with Costs() as costs:
+        for _ in range(20):
+            client = plague.tcp(framed(GOOD + bytes(65_535 - len(GOOD))))
+            assert client.lost and client.came == b""
+    assert plague.count("tcp", "too long") == 20 and costs.memory < 10_000_000
+    assert plague.answers_others()
+
+
+def test_who_connects_and_says_nothing_or_little_holds_a_place_for_ten_seconds(plague):
+    little = [b"", b"\0", framed(GOOD)[:-1]]
+    for number in range(100):
+        plague.opened.append(plague.tcp(little[number % 3], source=f"203.0.113.{number}"))
+    assert sum(not one.lost for one in plague.opened) <= 8, "of one network"
+    assert plague.answers_others(), "who comes from elsewhere finds a place"
+    for one in plague.opened[-8:]:
+        one.transport.write(b"\0")
+    plague.net.run(11)
+    assert all(one.lost for one in plague.opened) and plague.count("tcp", "timeout") >= 8
+    assert plague.count("tcp", "refused") > 10
+    assert plague.answers_others()
+
+
+def test_many_networks_that_hold_every_place_leave_udp_alone_and_lose_them(plague):
+    reactors = [plague.net.at(f"203.0.{number}.9").reactor for number in range(30)]
+    silent = Factory.forProtocol(Protocol)
+    for reactor in reactors:
+        for _ in range(5):
+            TCP4ClientEndpoint(reactor, NODE, 53).connect(silent).addErrback(lambda _: None)
+    plague.net.run(1)
+    assert plague.count("tcp", "refused") == 150 - 64
+    (answer,) = plague.udp(GOOD, source=FRIEND)
+    assert read(answer).answers
+    plague.net.run(11)
+    assert plague.answers_others()
+
+
+def test_who_asks_without_end_on_one_connection_is_hung_up_on(plague):
+    client = plague.tcp(framed(GOOD) * 1000)
+    assert client.lost and plague.count("tcp", "answered") == 32 and plague.count("tcp", "too many queries") == 1
+    assert plague.answers_others()
+
+
+def test_names_of_ever_other_service_bits_are_no_way_to_keep_it_busy(monkeypatch):
+    drawn = []
+    spread = zones.spread
+    monkeypatch.setattr(zones, "spread", lambda *what: drawn.append(1) or spread(*what))
+    world = World(proven=[entry(f"11.{n % 250}.{n // 250}.1", services=[1, 9, 0x409][n % 3]) for n in range(20_000)])
+    for bits in range(5000):
+        answer = world.tcp(f"x{bits:x}.seed.example")
+        assert bool(answer.answers) == any(bits & has == bits for has in (1, 9, 0x409))
+    assert len(drawn) == 8, "each set that there is, once"
