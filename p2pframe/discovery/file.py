@@ -13,6 +13,7 @@ line alone, and the first of them is named.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -122,12 +123,19 @@ class FileDiscovery:
 def look(path: Path, port: int, largest: int, known: Stamp | None) -> Listed | None:
     """Runs on a worker's thread: the file, or None where it is as it was. Raises `P2PFrameError` that says why not."""
     try:
-        with path.open("rb") as file:
-            found = os.fstat(file.fileno())
+        # Without O_NONBLOCK a FIFO that nobody writes to would hold the thread for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise P2PFrameError(f"{path}: not a regular file: write one, one address a line")
             stamp = Stamp(found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
             if stamp == known:
                 return None
-            data = file.read(largest)
+            with open(descriptor, "rb", closefd=False) as file:
+                data = file.read(largest)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise P2PFrameError(f"{path}: {error.strerror}: write the file, one address a line") from None
     unread = max(0, stamp.size - len(data))

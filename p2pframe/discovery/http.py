@@ -11,8 +11,8 @@ one for ever. It is one text:
     <base64 of the Ed25519 signature of all bytes after this line>
     {"serial": 7, "expires": "2026-12-31T00:00:00Z", "network": "my-net", "peers": ["192.0.2.1:8333"]}
 
-`p2pframe sign-list` makes one. Of what never ends a bounded part is read, for a bounded time; redirects are not
-followed.
+`p2pframe sign-list` makes one. Of what never ends a bounded part is read, headers included, for a bounded time; then
+the connection is cut. Redirects are not followed.
 """
 
 from __future__ import annotations
@@ -32,21 +32,27 @@ from OpenSSL.SSL import Error as SslError
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, ResponseDone
+from twisted.web.client import URI, Agent, BrowserLikePolicyForHTTPS, ResponseDone, ResponseFailed
+from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IResponse
+from twisted.web.iweb import IAgentEndpointFactory, IResponse
 from zope.interface import implementer
 
 from p2pframe.errors import P2PFrameError, PluginError
-from p2pframe.interfaces import DiscoveryState, IContext, IDiscovery, IReconfigurable
+from p2pframe.interfaces import DiscoveryState, IContext, IDiscovery, IHostReactor, IReconfigurable
 from p2pframe.model import FoundAddress, PeerAddress
 from p2pframe.plugin import Duration, Field, Pin, PluginConfig, Size, live, plugin
 
 _SIGNATURE = 64
 _SERIALS = 2**63
+_HEADERS = 65_536
+"""Bytes of an answer beside twice the list's: its headers; what frames it in chunks may be as long as itself."""
 
 
 def _url(text: str) -> str:
@@ -133,7 +139,7 @@ class HttpDiscovery:
             Ed25519PublicKey.from_public_bytes(config.key)
         except ValueError as error:
             raise PluginError(f"discovery http: `key` is no Ed25519 public key: {error}") from None
-        self._agent = Agent(cast(Any, context.reactor), self._policy(), connectTimeout=config.timeout)
+        self._policy = self._trusted()
         self._left = context.metrics.counter("http_left_total", "Of signed lists, what was not taken.", ["what"])
         self._fetched = context.metrics.counter("http_lists_total", "Lists fetched, by how it went.", ["outcome"])
 
@@ -161,12 +167,7 @@ class HttpDiscovery:
 
     async def _find(self, limit: int) -> Sequence[FoundAddress]:
         config, context = self.config, self.context
-        response: IResponse = await self._agent.request(
-            b"GET", config.url.encode(), Headers({b"User-Agent": [b"p2pframe"], b"Accept": [b"*/*"]})
-        )
-        data = await _body(response, config.largest)
-        if response.code != 200:
-            raise ListError(f"the server says {response.code}, not 200 (redirects are not followed)")
+        data = await self._fetch()
         listed = read_list(data, config.key)
         if listed.network != (config.network or context.network):
             raise ListError(f"it is for the network {listed.network[:100]!r}")
@@ -176,6 +177,28 @@ class HttpDiscovery:
         await self._no_older(listed.serial)
         self._fetched.add(1, "good")
         return self._addresses(listed.peers, limit)
+
+    async def _fetch(self) -> bytes:
+        config = self.config
+        connection = _Connection(self.context.reactor, self._policy, config.timeout, 2 * config.largest + _HEADERS)
+        agent = Agent.usingEndpointFactory(cast(Any, self.context.reactor), connection)
+        try:
+            response: IResponse = await agent.request(
+                b"GET", config.url.encode(), Headers({b"User-Agent": [b"p2pframe"], b"Accept": [b"*/*"]})
+            )
+            data = await _body(response, config.largest)
+        except (ListError, ResponseFailed) as error:
+            if connection.over:
+                raise ListError(f"it is larger than {config.largest} bytes (largest), or its headers are") from None
+            if isinstance(error, ListError):
+                raise
+            why = error.reasons[0].getErrorMessage() if error.reasons else "it was lost"
+            raise ListError(f"the server gave no answer in HTTP: {why[:200]}") from None
+        finally:
+            connection.cut()
+        if response.code != 200:
+            raise ListError(f"the server says {response.code}, not 200 (redirects are not followed)")
+        return data
 
     async def _no_older(self, serial: int) -> None:
         """The serial never goes back; what was seen is on the disk before it is gone by."""
@@ -201,7 +224,7 @@ class HttpDiscovery:
         self._left.add(max(0, len(chosen) - limit), "too many")
         return [FoundAddress(address) for address in chosen[:limit]]
 
-    def _policy(self) -> BrowserLikePolicyForHTTPS:
+    def _trusted(self) -> BrowserLikePolicyForHTTPS:
         ca = self.config.ca
         if ca is None:
             return BrowserLikePolicyForHTTPS()
@@ -224,14 +247,86 @@ class HttpDiscovery:
         return failure
 
 
+class _Counted(ProtocolWrapper):
+    """Between the connection and HTTP: cut where there is too much of anything, headers too."""
+
+    factory: _Counting
+
+    def dataReceived(self, data: bytes) -> None:
+        """Called with what has come."""
+        connection = self.factory.connection
+        connection.left -= len(data)
+        if connection.left >= 0:
+            super().dataReceived(data)  # type: ignore[no-untyped-call]
+        elif not connection.over:
+            connection.over = True
+            connection.cut()
+
+
+class _Counting(WrappingFactory[_Counted]):
+    noisy = False
+    protocol = _Counted
+
+    def __init__(self, wrapped: IProtocolFactory, connection: _Connection) -> None:
+        super().__init__(wrapped)  # type: ignore[no-untyped-call]
+        self.connection = connection
+
+    def registerProtocol(self, p: _Counted) -> None:
+        """Called with each connection."""
+        super().registerProtocol(p)  # type: ignore[no-untyped-call]
+        self.connection.made.append(p)
+
+
+@implementer(IAgentEndpointFactory)
+class _Connection:
+    """The connection of one fetch: where it goes, how many bytes it may still bring, and its end.
+
+    Twisted's Agent takes headers without end, and over TLS waits for the other side's farewell, reading on meanwhile.
+    """
+
+    def __init__(self, reactor: IHostReactor, policy: BrowserLikePolicyForHTTPS, timeout: float, most: int) -> None:
+        self.left = most
+        self.over = False
+        self.made: list[_Counted] = []
+        self._reactor = reactor
+        self._policy = policy
+        self._timeout = timeout
+
+    def endpointForURI(self, uri: URI) -> _Endpoint:
+        """See `IAgentEndpointFactory`."""
+        endpoint: IStreamClientEndpoint = HostnameEndpoint(
+            cast(Any, self._reactor), uri.host.decode("ascii"), uri.port, timeout=self._timeout
+        )
+        if uri.scheme == b"https":
+            endpoint = wrapClientTLS(cast(Any, self._policy).creatorForNetloc(uri.host, uri.port), endpoint)
+        return _Endpoint(endpoint, self)
+
+    def cut(self) -> None:
+        """Without a farewell: who lies in wait for it would keep the connection."""
+        for wrapper in self.made:
+            cast(Any, wrapper.transport).abortConnection()
+
+
+@implementer(IStreamClientEndpoint)
+class _Endpoint:
+    def __init__(self, endpoint: IStreamClientEndpoint, connection: _Connection) -> None:
+        self._endpoint = endpoint
+        self._connection = connection
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """See `IStreamClientEndpoint`."""
+        connecting: Deferred[Any] = self._endpoint.connect(cast(Any, _Counting(protocolFactory, self._connection)))
+        return connecting.addCallback(lambda wrapper: wrapper.wrappedProtocol)
+
+
 class _Collect(Protocol):
-    """Takes a body, up to its bound; then the connection ends."""
+    """Takes a body, up to its bound."""
 
     def __init__(self, largest: int) -> None:
         self.largest = largest
         self.size = 0
         self.parts: list[bytes] = []
-        self.done: Deferred[bytes] = Deferred(self._cancelled)
+        self.done: Deferred[bytes] = Deferred()
 
     def dataReceived(self, data: bytes) -> None:
         """Called with what has come."""
@@ -240,26 +335,15 @@ class _Collect(Protocol):
             self.parts.append(data)
         elif not self.done.called:
             self.done.errback(ListError(f"it is larger than {self.largest} bytes (largest)"))
-            self._end()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """Called at the end of the body, or of the connection."""
         if self.done.called:
             return
-        if reason is not None and reason.check(ResponseDone):
+        if reason is not None and reason.check(ResponseDone, PotentialDataLoss):
             self.done.callback(b"".join(self.parts))
         else:
             self.done.errback(ListError("the connection was lost in the middle of the list"))
-
-    def _cancelled(self, _: object) -> None:
-        self._end()
-
-    def _end(self) -> None:
-        transport: Any = self.transport
-        for name in ("abortConnection", "loseConnection"):
-            if hasattr(transport, name):
-                getattr(transport, name)()
-                return
 
 
 def _body(response: IResponse, largest: int) -> Deferred[bytes]:
