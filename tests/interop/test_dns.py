@@ -1,9 +1,10 @@
-"""DNS with other programs: nsd answers our discovery; dig and unbound, and a second node, ask our seed server."""
+"""DNS with other programs: nsd and named answer our discovery; dig, unbound and a second node ask our seed server."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def program(name: str) -> str:
     """The path of a program; the test is skipped where it is not installed."""
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
     if path is None:
-        pytest.skip(f"{name} is not installed (Debian: apt-get install nsd unbound bind9-dnsutils)")
+        pytest.skip(f"{name} is not installed (Debian: apt-get install nsd bind9 unbound bind9-dnsutils)")
     return path
 
 
@@ -60,22 +61,41 @@ def short(port: int, *words: str) -> list[str]:
     return sorted(dig(port, "+short", *words).split())
 
 
-@pytest_twisted.ensureDeferred
-async def test_nsd_with_a_hundred_addresses_and_sixty_more_and_services_and_texts(
-    processes: ExitStack, tmp_path: Path
-) -> None:
-    nsd, port = program("nsd"), free_port()
-    addresses = [f"seed IN {'AAAA' if ':' in host else 'A'} {host}" for host in FOUR + SIX]
-    (tmp_path / "zone").write_text(ZONE.format(addresses="\n".join(addresses)))
-    (tmp_path / "nsd.conf").write_text(
-        f'server:\n  ip-address: 127.0.0.1@{port}\n  username: ""\n  chroot: ""\n  pidfile: "{tmp_path}/pid"\n'
-        f'  zonesdir: "{tmp_path}"\n  database: ""\n  xfrdfile: "{tmp_path}/xfrd"\n  zonelistfile: "{tmp_path}/list"\n'
-        f'  xfrdir: "{tmp_path}"\n  server-count: 1\n  rrl-ratelimit: 0\nremote-control:\n  control-enable: no\n'
+def start_nsd(server: RunningProcess, folder: Path, port: int) -> None:
+    """nsd with the zone."""
+    nsd = program("nsd")
+    (folder / "nsd.conf").write_text(
+        f'server:\n  ip-address: 127.0.0.1@{port}\n  username: ""\n  chroot: ""\n  pidfile: "{folder}/pid"\n'
+        f'  zonesdir: "{folder}"\n  database: ""\n  xfrdfile: "{folder}/xfrd"\n  zonelistfile: "{folder}/list"\n'
+        f'  xfrdir: "{folder}"\n  server-count: 1\n  rrl-ratelimit: 0\nremote-control:\n  control-enable: no\n'
         f'zone:\n  name: "example"\n  zonefile: "zone"\n'
     )
-    server = processes.enter_context(RunningProcess("nsd", tmp_path))
-    server.spawn([nsd, "-d", "-c", tmp_path / "nsd.conf"])
+    server.spawn([nsd, "-d", "-c", folder / "nsd.conf"])
     server.wait_for("nsd started")
+
+
+def start_named(server: RunningProcess, folder: Path, port: int) -> None:
+    """bind9 with the zone."""
+    named = program("named")
+    (folder / "named.conf").write_text(
+        f'options {{\n  directory "{folder}";\n  pid-file "{folder}/pid";\n  session-keyfile "{folder}/key";\n'
+        f"  listen-on port {port} {{ 127.0.0.1; }};\n  listen-on-v6 {{ none; }};\n  recursion no;\n"
+        "  dnssec-validation no;\n  notify no;\n};\ncontrols { };\n"
+        f'zone "example" {{ type primary; file "{folder}/zone"; }};\n'
+    )
+    server.spawn([named, "-g", "-n", "1", "-c", folder / "named.conf"])
+    server.wait_for("running")
+
+
+@pytest.mark.parametrize("start", [start_nsd, start_named], ids=["nsd", "named"])
+@pytest_twisted.ensureDeferred
+async def test_a_server_with_a_hundred_addresses_and_sixty_more_and_services_and_texts(
+    processes: ExitStack, tmp_path: Path, start: Callable[[RunningProcess, Path, int], None]
+) -> None:
+    port = free_port()
+    addresses = [f"seed IN {'AAAA' if ':' in host else 'A'} {host}" for host in FOUR + SIX]
+    (tmp_path / "zone").write_text(ZONE.format(addresses="\n".join(addresses)))
+    start(processes.enter_context(RunningProcess("dns", tmp_path)), tmp_path, port)
     context = FakeContext("discovery.dns-seed", reactor=reactor)
     config = DnsSeedConfig(
         seeds=["seed.example"], servers=[f"127.0.0.1:{port}"], per_seed=1000, service="_peer._tcp", dnsaddr="tcp"
