@@ -25,6 +25,15 @@ SessionId = NewType("SessionId", int)
 AddressKind = Literal["ip", "name", "onion", "i2p"]
 
 
+@dataclass(frozen=True, slots=True)
+class NetworkInterface:
+    """One of the host's: its name and number there, and its addresses with their prefixes."""
+
+    name: str
+    index: int
+    addresses: tuple[ipaddress.IPv4Interface | ipaddress.IPv6Interface, ...]
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class PeerAddress:
     """Where a peer may be reached.

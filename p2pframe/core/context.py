@@ -10,7 +10,7 @@ from __future__ import annotations
 # real world: twisted.internet.threads, twisted.python.threadpool: and its threads
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import ParamSpec, Protocol, TypeVar, cast
@@ -24,8 +24,10 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from p2pframe.core.data_dir import DataDir
+from p2pframe.core.host_interfaces import host_interfaces
 from p2pframe.errors import P2PFrameError
 from p2pframe.interfaces import Entropy, IContext, IHostReactor, INamespace, Metrics
+from p2pframe.model import NetworkInterface
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -60,6 +62,9 @@ class World(Protocol):
 
     def data_dir(self, path: Path) -> DataFolders:
         """The node's data directory; not opened yet."""
+
+    def interfaces(self) -> Sequence[NetworkInterface]:
+        """The host's network interfaces and their addresses."""
 
     def work(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """Run off the reactor thread, within bounds."""
@@ -111,6 +116,10 @@ class ServiceWorld:
     def data_dir(self, path: Path) -> DataFolders:
         """See `World.data_dir`."""
         return DataDir(path)
+
+    def interfaces(self) -> Sequence[NetworkInterface]:
+        """See `World.interfaces`."""
+        return host_interfaces()
 
     def start(self, threads: int, queue: int) -> None:
         """See `World.start`."""
@@ -170,6 +179,7 @@ class Context:
         self._label = f"{network}/{name}"
         self.entropy = world.entropy(self._label)
         self.unix_time = world.unix_time
+        self.interfaces = world.interfaces
         self._host = host
         self._serves = serves
         self._rng: Random | None = None

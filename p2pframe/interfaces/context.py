@@ -10,6 +10,7 @@ from typing import ParamSpec, Protocol, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IHostnameResolver,
+    IReactorMulticast,
     IReactorPluggableNameResolver,
     IReactorTCP,
     IReactorTime,
@@ -19,12 +20,13 @@ from twisted.logger import Logger
 from zope.interface import Attribute, Interface
 
 from p2pframe.interfaces.storage import INamespace
+from p2pframe.model import NetworkInterface
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
 
-class IHostReactor(IReactorTime, IReactorTCP, IReactorUDP, IReactorPluggableNameResolver):
+class IHostReactor(IReactorTime, IReactorTCP, IReactorUDP, IReactorMulticast, IReactorPluggableNameResolver):
     """What `context.reactor` is used as: Twisted's own interfaces together, all of them met by the simulator too."""
 
 
@@ -68,7 +70,7 @@ class IContext(Interface):
     name: str = Attribute("Kind and name of the plugin (`relay.inventory`), for messages.")
     network: str = Attribute("The name of its network; empty for plugins of the node.")
     reactor: IHostReactor = Attribute(
-        "Time and sockets: IReactorTime, IReactorTCP, IReactorUDP, IReactorPluggableNameResolver."
+        "Time and sockets: IReactorTime, IReactorTCP, IReactorUDP, IReactorMulticast, IReactorPluggableNameResolver."
     )
     rng: Random = Attribute("Order and jitter; repeatable in the simulator. Never secrets.")
     entropy: Entropy = Attribute("Keys, tokens, nonces, salts.")
@@ -82,6 +84,9 @@ class IContext(Interface):
 
     def unix_time() -> float:
         """Seconds since 1970 by the host's clock (which may jump, and be skewed in the simulator)."""
+
+    def interfaces() -> Sequence[NetworkInterface]:
+        """The host's network interfaces that have addresses, as they are now: for who speaks to a link."""
 
     def work(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """Run a function off the reactor thread, in a bounded pool; in the simulator inline, with a modelled delay.

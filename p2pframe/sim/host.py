@@ -6,8 +6,9 @@ whatever is left of the node (Deferreds that never fired, coroutines that are co
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from ipaddress import ip_interface
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
@@ -23,6 +24,7 @@ from p2pframe.core.data_dir import DataDir
 from p2pframe.core.node import Node
 from p2pframe.errors import P2PFrameError
 from p2pframe.interfaces import Entropy, IHostReactor
+from p2pframe.model import NetworkInterface
 from p2pframe.sim.chance import SimulatedEntropy
 from p2pframe.sim.disk import SimulatedDataDir, SimulatedDisk
 from p2pframe.sim.nat import Nat
@@ -271,6 +273,10 @@ class Incarnation:
         self.ports: dict[Endpoint, StreamPort] = {}
         self.datagram_ports: dict[Endpoint, list[SimulatedUDPPort]] = {}
         self.reactor: IHostReactor = cast(IHostReactor, HostReactor(self))
+
+    def interfaces(self) -> Sequence[NetworkInterface]:
+        """See `World.interfaces`: one, with all addresses; whatever comes over a simulated LAN is on its link."""
+        return [NetworkInterface("lan0", 1, tuple(ip_interface(f"{address}/0") for address in self.host.addresses))]
 
     def unix_time(self) -> float:
         """See `World.unix_time`: the simulation's date, as wrong as the host's clock is."""

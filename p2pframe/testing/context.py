@@ -15,13 +15,14 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_interface
 from pathlib import Path
 from random import Random
 from typing import Any, ParamSpec, TypeVar, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, execute, succeed
-from twisted.internet.interfaces import IHostnameResolver, IListeningPort, IReactorUDP
+from twisted.internet.interfaces import IHostnameResolver, IListeningPort, IReactorMulticast, IReactorUDP
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import Logger
@@ -29,13 +30,14 @@ from zope.interface import implementer
 
 from p2pframe.errors import PluginError
 from p2pframe.interfaces import IContext, INamespace
+from p2pframe.model import NetworkInterface
 from p2pframe.storage.memory import MemoryConfig, MemoryStorage
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
 
-@implementer(IReactorUDP)
+@implementer(IReactorUDP, IReactorMulticast)
 class FakeReactor(MemoryReactorClock):
     """Twisted's in-memory reactor on a clock that a test advances; it also notes the UDP ports asked for.
 
@@ -55,6 +57,17 @@ class FakeReactor(MemoryReactorClock):
         protocol.makeConnection(cast(Any, udp))
         return udp
 
+    def listenMulticast(
+        self,
+        port: int,
+        protocol: DatagramProtocol,
+        interface: str = "",
+        maxPacketSize: int = 8192,
+        listenMultiple: bool = False,
+    ) -> Any:
+        """As `listenUDP`; its port takes what `IMulticastTransport` has, and joins any group."""
+        return self.listenUDP(port, protocol, interface, maxPacketSize)
+
 
 @implementer(IListeningPort)
 class FakeUDPPort:
@@ -64,11 +77,32 @@ class FakeUDPPort:
         self.port = port
         self.interface = interface
         self.written: list[tuple[bytes, Any]] = []
+        self.groups: list[str] = []
         self.listening = True
 
     def write(self, datagram: bytes, addr: Any = None) -> None:
         """Note a datagram."""
         self.written.append((datagram, addr))
+
+    def joinGroup(self, addr: str, interface: str = "") -> Deferred[None]:
+        """Note the group."""
+        self.groups.append(addr)
+        return succeed(None)
+
+    def leaveGroup(self, addr: str, interface: str = "") -> Deferred[None]:
+        """Forget the group."""
+        self.groups.remove(addr)
+        return succeed(None)
+
+    def setOutgoingInterface(self, addr: str | int) -> Deferred[int]:
+        """Nothing to choose from."""
+        return succeed(1)
+
+    def setTTL(self, ttl: int) -> None:
+        """Nothing to limit."""
+
+    def setLoopbackMode(self, mode: int) -> None:
+        """Nothing comes back."""
 
     def startListening(self) -> None:
         """Nothing to bind."""
@@ -183,9 +217,16 @@ class FakeContext:
         self.metrics = FakeMetrics()
         self.services: dict[Any, object] = dict(services or {})
         self.unix_epoch = 1_700_000_000.0
+        self.host_interfaces: Sequence[NetworkInterface] = (
+            NetworkInterface("eth0", 2, (ip_interface("192.0.2.10/24"), ip_interface("2001:db8::10/64"))),
+        )
         self.worked = 0
         self._data_dir = data_dir
         self._storage = storage
+
+    def interfaces(self) -> Sequence[NetworkInterface]:
+        """What `host_interfaces` is set to: one of both families at first."""
+        return self.host_interfaces
 
     @property
     def resolver(self) -> IHostnameResolver:
