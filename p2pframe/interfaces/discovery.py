@@ -52,7 +52,7 @@ class IDiscovery(Interface):
         """
 
     def withdraw() -> Deferred[None]:
-        """Called at stop: take it back, as far as the plugin can."""
+        """Called at stop: take it back, as far as the plugin can; what goes on between looks ends."""
 
 
 class ISeedNames(Interface):

@@ -4,7 +4,8 @@ It is run in three worlds: in one names resolve and files can be read, in one no
 fails. Options of `check`:
 
 - `names`: what names resolve to in the first, as a mapping (every name to the same few hundred addresses);
-- `finds`: how many addresses it has to find in the first at the least (0).
+- `finds`: how many addresses it has to find in the first at the least (0);
+- `listens`: it goes on listening between two looks, and until `withdraw` (False).
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ _FIND = "look for at most `limit` addresses."
 _CANCEL = "Cancelled at stop and after `limits.discovery_timeout`."
 _FAILURE = "A failure is logged with the plugin's name, counted, and retried with backoff."
 _ANNOUNCE = "Fires when that is done, where the plugin can do it at all."
-_WITHDRAW = "Called at stop: take it back, as far as the plugin can."
+_UNTIL = "what goes on between looks ends."
+_WITHDRAW = "Called at stop: take it back, as far as the plugin can"
 
 
 def suite(bench: Bench) -> None:
@@ -95,14 +97,18 @@ class _World:
         )
 
     def nothing_open(self, method: str, sentence: str, when: str) -> None:
-        """Nothing is timed or open."""
-        left = self.outside.open()
+        """Nothing is timed or open; of one that listens between looks that holds after `withdraw` only."""
+        left = self.outside.open() if method != "find" or not self.bench.option("listens", False) else []
         self.bench.require(
             not left, method, sentence, f"in the {self.mood} world there is {', '.join(left[:3])} {when}"
         )
 
     def end(self) -> None:
-        """Stop it, where it is a service."""
+        """Stop it, where it is a service; one that listens lets go of what it has."""
+        if self.bench.option("listens", False):
+            withdrawing = self.call("withdraw", _WITHDRAW)
+            self.wait(withdrawing, WITHDRAWING)
+            self.nothing_open("withdraw", _UNTIL, "after it")
         self.bench.stop(self.plugin)
 
 

@@ -79,6 +79,10 @@ def meeting(context):
     return {IRendezvous: Meeting(context)}
 
 
+def test_mdns(conforms):
+    conforms("discovery", "mdns", listens=True)
+
+
 def test_dht(conforms):
     conforms("discovery", "dht", {"network": "mainline", "topic": "my-app"}, finds=200, services=meeting)
 
