@@ -19,7 +19,7 @@ ALLOWED = re.compile(r"p2pframe\.(model|errors|interfaces|plugin|framing|keyspac
 
 def test_they_are_all_there():
     assert {f"{one.kind}.{one.name}" for one in KNOWN} == {
-        "application.eclipser", "relay.spammer", "upgrade.withholder",
+        "application.eclipser", "application.sybil", "relay.spammer", "upgrade.withholder",
     }  # fmt: skip
 
 

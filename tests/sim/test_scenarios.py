@@ -26,6 +26,15 @@ class Small:
     broken: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
+WORKLOAD = "hosts.nodes.override.applications"
+
+
+def workload(*more: str) -> str:
+    """The DHT in use, with few topics."""
+    options = ", ".join(["topics: 5, look_up_after: 1min, look_up_every: 30s, items: 5, get_every: 30s", *more])
+    return f"[{{plugin: dht-workload, network: mainline, {options}}}]"
+
+
 NOBODY = {"hosts.nodes.override.networks.bitcoin.topology": WITHOUT_RELAY}
 SMALL = {
     "partition.yaml": Small(
@@ -85,6 +94,17 @@ SMALL = {
                 "timeline.5": "{at: 140s, do: power-off, hosts: {fraction: 1.0}, back_after: 1s}",
                 "hosts.nodes.override": "{storage: {plugin: memory}}",
             },
+        },
+    ),
+    "dht.yaml": Small(
+        {"hosts.nodes.count": "60", "hosts.nodes.start": "20s", "duration": "5min", "measures.lookups.after": "100s",
+         WORKLOAD: workload()},
+        {
+            "lookups.peers.success": {WORKLOAD: workload("announce: 0")},
+            "lookups.item.success": {WORKLOAD: workload("put: 0")},
+            "lookups.item.p50": {"links": "{default: 400ms}"},
+            # Who is alone goes nowhere.
+            "lookups.peers.hops_by_log2": {"hosts.nodes.count": "1"},
         },
     ),
 }  # fmt: skip
