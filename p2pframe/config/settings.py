@@ -111,6 +111,13 @@ class Limits(PluginConfig):
     score_interval: Duration = live(10.0, gt=0, description="How often scorers sample each session.")
     book_new_buckets: int = live(1024, ge=1, description="Buckets of 64 for addresses never connected to.")
     book_tried_buckets: int = live(256, ge=1, description="Buckets of 64 for addresses that worked.")
+    source_share: int = live(
+        50,
+        ge=1,
+        le=100,
+        description="Percent of the places for addresses never connected to that one source may fill: a discovery "
+        "plugin, or the peers of one netgroup.",
+    )
     book_buckets: bool = live(
         True,
         description="Off: one plain table of that size in all, where whoever comes replaces whoever stands there. Only "

@@ -7,33 +7,27 @@ address in the way of one that wants to be tried is tested before it must go. Al
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from random import Random
 
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from p2pframe.config.settings import Limits
+from p2pframe.core.address_entry import RECENT, Entry
 from p2pframe.core.address_rows import CHUNK, Head, Row, decode_chunk, decode_head, encode_chunk, encode_head
+from p2pframe.core.address_sources import Sources, source_group, source_name
 from p2pframe.core.address_table import BUCKET, Placement, Table
 from p2pframe.errors import StorageCorrupt
 from p2pframe.interfaces.context import Entropy, Metrics
-from p2pframe.interfaces.node import IAddressBook
+from p2pframe.interfaces.node import AddressView, IAddressBook, SourceHolds
 from p2pframe.interfaces.storage import INamespace
-from p2pframe.model import Candidate, FoundAddress, PeerAddress, PeerId, netgroup
+from p2pframe.model import Candidate, FoundAddress, PeerAddress, netgroup
 
-HORIZON = 30 * 86_400.0
-"""An address nobody has heard of for this long is stale."""
-RETRIES = 3
-"""Failures after which an address that never answered is stale."""
-FAILURES = 10
-FAILING = 7 * 86_400.0
-"""Failures, and seconds since the last success, after which one that did answer is stale."""
 REFERENCES = 8
 """Places of the new table that one address can have."""
 PENALTY = 2 * 3600.0
 """Taken off the time that others report: their own addresses count as fresher than gossip."""
-RECENT = 600.0
-"""A dial under this ago makes an address a hundred times less likely to be drawn."""
 TEST_PERIOD = 4 * 3600.0
 """Who answered (or was tested) within this keeps its place in the tried table."""
 TEST_WINDOW = 40 * 60.0
@@ -48,44 +42,6 @@ OWN = 64
 _PREFIX = b"book/"
 _HEAD = b"book/head"
 _ASIDE = b"aside/"
-
-
-class _Entry:
-    """One address. `places` are those in its table: one if tried, up to 8 if new; `index` is where `_all` has it."""
-
-    __slots__ = (
-        "address", "counted", "failures", "index", "last_attempt", "last_seen", "last_success", "peer_id", "places",
-        "services", "source", "tried",
-    )  # fmt: skip
-
-    def __init__(self, address: PeerAddress, source: str) -> None:
-        self.address = address
-        self.source = source
-        self.services = 0
-        self.last_seen = 0.0
-        self.last_attempt = 0.0
-        self.last_success = 0.0
-        self.counted = 0.0
-        self.failures = 0
-        self.tried = False
-        self.peer_id: PeerId | None = None
-        self.places: tuple[int, ...] = ()
-        self.index = 0
-
-    def stale(self, now: float) -> bool:
-        """Whether it may make room for any other: too old, or failed too often."""
-        if now - self.last_attempt <= 60:
-            return False  # under way
-        if self.last_seen > now + 600 or now - self.last_seen > HORIZON:
-            return True
-        if not self.last_success:
-            return self.failures >= RETRIES
-        return now - self.last_success > FAILING and self.failures >= FAILURES
-
-    def chance(self, now: float) -> float:
-        """How likely it is to be taken once drawn: less so after failures."""
-        recent = 0.01 if now - self.last_attempt < RECENT else 1.0
-        return float(recent * 0.66 ** min(self.failures, 8))
 
 
 @implementer(IAddressBook)
@@ -103,6 +59,7 @@ class AddressBook:
         self._rng = rng
         self._time = unix_time
         self._placement = Placement(entropy.bytes(32), *_sizes(limits))
+        self._sources = Sources(_share(limits))
         self._own: dict[PeerAddress, None] = {}
         self._last_good = 1.0
         self._empty()
@@ -114,10 +71,11 @@ class AddressBook:
         self._size = metrics.gauge("book_addresses", "Addresses held.", ("table",))
 
     def _empty(self) -> None:
-        self._entries: dict[PeerAddress, _Entry] = {}
-        self._all: list[_Entry] = []
-        self._new: Table[_Entry] = Table()
-        self._tried: Table[_Entry] = Table()
+        self._entries: dict[PeerAddress, Entry] = {}
+        self._sources.clear()
+        self._all: list[Entry] = []
+        self._new: Table[Entry] = Table()
+        self._tried: Table[Entry] = Table()
         self._contested: dict[PeerAddress, None] = {}
 
     @property
@@ -138,7 +96,7 @@ class AddressBook:
         Returns how many were new.
         """
         now = self._time()
-        group = netgroup(source) if isinstance(source, PeerAddress) else f"source:{source}"
+        group = source_group(source)
         taken = sum(self._add(one, group, source, now) for one in found)
         self._measure()
         return taken
@@ -209,7 +167,7 @@ class AddressBook:
         if only_new and self._contested and rng.random() < 0.5:
             entry = self._defender(list(self._contested)[int(rng.random() * len(self._contested))])
             if entry is not None and now - entry.last_attempt > RECENT:
-                return _candidate(entry)
+                return entry.candidate()
         new = 0 if only_tried else self._new.size
         tried = 0 if only_new else self._tried.size
         if not new and not tried:
@@ -222,7 +180,7 @@ class AddressBook:
             if entry is None or rng.random() < factor * entry.chance(now):
                 break
             factor *= 1.2
-        return None if entry is None else _candidate(entry)
+        return None if entry is None else entry.candidate()
 
     def sample(self, maximum: int, percent: int = 100) -> Sequence[FoundAddress]:
         """At most `maximum` and `percent` of the addresses, at random, none stale, with when last heard of."""
@@ -242,6 +200,15 @@ class AddressBook:
         """Some of its addresses, stale ones too, without a draw: for who looks on and must change nothing."""
         return [entry.address for entry in self._all[:maximum]]
 
+    def views(self, offset: int, limit: int, source: str | None = None) -> list[AddressView]:
+        """See `INodeView.addresses`."""
+        chosen = (one for one in self._entries.values() if source is None or source_name(one.source) == source)
+        return [entry.view() for entry in islice(chosen, offset, offset + limit)]
+
+    def sources(self, most: int = 20) -> Mapping[str, SourceHolds]:
+        """What the sources of most addresses have in the book."""
+        return self._sources.holds(most)
+
     def __contains__(self, address: object) -> bool:
         return address in self._entries
 
@@ -256,7 +223,7 @@ class AddressBook:
         yield _HEAD, encode_head(Head(placement.salt, placement.new_buckets, placement.tried_buckets))
         entries = list(self._all)
         for number, start in enumerate(range(0, len(entries), CHUNK)):
-            yield b"book/%08d" % number, encode_chunk([_row(entry) for entry in entries[start : start + CHUNK]])
+            yield b"book/%08d" % number, encode_chunk([entry.row() for entry in entries[start : start + CHUNK]])
 
     def load(self, rows: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """Become what `dump` wrote. Returns the rows that are corrupt; without a good head row all of them are."""
@@ -300,10 +267,14 @@ class AddressBook:
             await namespace.write([(_ASIDE + key, value) for key, value in corrupt], [key for key, _ in corrupt])
 
     def reconfigure(self, limits: Limits) -> None:
-        """Take new table sizes: every address finds its place anew, and those that find none are forgotten."""
+        """Take new table sizes: every address finds its place anew, and those that find none are forgotten.
+
+        A smaller share of a source is for those that come from now on.
+        """
         here = self._placement
+        self._sources.allowed = _share(limits)
         if (here.new_buckets, here.tried_buckets) != _sizes(limits):
-            rows = [_row(entry) for entry in self._all]
+            rows = [entry.row() for entry in self._all]
             self._placement = Placement(here.salt, *_sizes(limits))
             self._empty()
             for row in rows:
@@ -325,7 +296,8 @@ class AddressBook:
         entry = self._entries.get(address)
         fresh, plain = entry is None, self._placement.plain
         if entry is None:
-            entry = _Entry(address, group)
+            entry = Entry(address, group)
+            entry.first_seen = now
             entry.last_seen = heard
         else:
             newer = heard > entry.last_seen
@@ -345,6 +317,9 @@ class AddressBook:
         if holder is not None and not plain and not holder.stale(now) and (len(holder.places) == 1 or not fresh):
             self._refused.add(1, "place-taken")
             return False
+        if fresh and self._sources.is_full(group) and (holder is None or holder.source != group):
+            self._refused.add(1, "source-share")
+            return False
         if holder is not None:
             self._leave(holder, place)
         if fresh:
@@ -355,12 +330,15 @@ class AddressBook:
         entry.places = (*entry.places, place)
         return fresh
 
-    def _enter(self, entry: _Entry) -> None:
+    def _enter(self, entry: Entry) -> None:
         entry.index = len(self._all)
         self._all.append(entry)
         self._entries[entry.address] = entry
+        self._sources.entered(entry.source)
+        if entry.tried:
+            self._sources.proved(entry.source)
 
-    def _leave(self, entry: _Entry, place: int) -> None:
+    def _leave(self, entry: Entry, place: int) -> None:
         """Take an entry out of one place of the new table, and out of the book where that was its last."""
         self._new.clear(place)
         entry.places = tuple(other for other in entry.places if other != place)
@@ -368,18 +346,19 @@ class AddressBook:
             self._evicted.add(1, "new")
             self._forget(entry)
 
-    def _drop(self, entry: _Entry) -> None:
+    def _drop(self, entry: Entry) -> None:
         table = self._tried if entry.tried else self._new
         for place in entry.places:
             table.clear(place)
         entry.places = ()
         self._forget(entry)
 
-    def _forget(self, entry: _Entry) -> None:
+    def _forget(self, entry: Entry) -> None:
         self._swap(entry.index, len(self._all) - 1)
         self._all.pop()
         del self._entries[entry.address]
         self._contested.pop(entry.address, None)
+        self._sources.left(entry.source, entry.tried)
 
     def _swap(self, one: int, other: int) -> None:
         everyone = self._all
@@ -387,10 +366,10 @@ class AddressBook:
         everyone[one], everyone[other] = second, first
         first.index, second.index = other, one
 
-    def _tried_place(self, entry: _Entry) -> int:
+    def _tried_place(self, entry: Entry) -> int:
         return self._placement.tried(entry.address, netgroup(entry.address))
 
-    def _make_tried(self, entry: _Entry) -> None:
+    def _make_tried(self, entry: Entry) -> None:
         """Move an entry to the tried table; who stands in its place goes back to the new one."""
         place = self._tried_place(entry)
         for old in entry.places:
@@ -400,6 +379,7 @@ class AddressBook:
         if loser is not None:
             self._tried.clear(place)
             loser.tried = False
+            self._sources.displaced(loser.source)
             self._evicted.add(1, "tried")
             back = self._placement.new(loser.address, netgroup(loser.address), loser.source)
             holder = self._new.get(back)
@@ -408,11 +388,12 @@ class AddressBook:
             self._new.put(back, loser)
             loser.places = (back,)
         entry.tried = True
+        self._sources.proved(entry.source)
         entry.places = (place,)
         self._tried.put(place, entry)
         self._contested.pop(entry.address, None)
 
-    def _defender(self, challenger: PeerAddress) -> _Entry | None:
+    def _defender(self, challenger: PeerAddress) -> Entry | None:
         entry = self._entries.get(challenger)
         return None if entry is None or entry.tried else self._tried.get(self._tried_place(entry))
 
@@ -437,9 +418,10 @@ class AddressBook:
     def _restore(self, row: Row, same_tables: bool) -> None:
         if row.address in self._entries or row.address in self._own:
             return
-        entry = _Entry(row.address, row.source)
+        entry = Entry(row.address, row.source)
         entry.services, entry.peer_id, entry.failures = row.services, row.peer_id, row.failures
         entry.last_seen, entry.last_attempt, entry.last_success = row.last_seen, row.last_attempt, row.last_success
+        entry.first_seen = row.first_seen
         table = self._new
         if same_tables:
             places = tuple(dict.fromkeys(row.places[:REFERENCES]))
@@ -475,15 +457,6 @@ def _sizes(limits: Limits) -> tuple[int, int]:
     return (new, tried) if limits.book_buckets else (new + tried, 0)
 
 
-def _candidate(entry: _Entry) -> Candidate:
-    return Candidate(
-        entry.address, netgroup(entry.address), entry.tried, entry.last_attempt, entry.last_success, entry.failures,
-        entry.services, entry.peer_id,
-    )  # fmt: skip
-
-
-def _row(entry: _Entry) -> Row:
-    return Row(
-        entry.address, entry.services, entry.last_seen, entry.last_attempt, entry.last_success, entry.failures,
-        entry.tried, entry.source, entry.peer_id, entry.places,
-    )  # fmt: skip
+def _share(limits: Limits) -> int:
+    """Addresses that one source may have: of the places for those that never answered."""
+    return max(1, _sizes(limits)[0] * BUCKET * limits.source_share // 100)

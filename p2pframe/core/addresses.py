@@ -47,6 +47,14 @@ class BookService:
         """See `IAddressBook.add`."""
         return self._network.book.add([one for one in found if self._network.addresses.dialable(one.address)], source)
 
+    def attempt(self, address: PeerAddress) -> None:
+        """See `IAddressBook.attempt`."""
+        self._network.book.attempt(address)
+
+    def good(self, address: PeerAddress) -> None:
+        """See `IAddressBook.good`."""
+        self._network.book.good(address)
+
 
 class Addresses:
     """The addresses of one network: what peers tell in, what is dialled out."""

@@ -13,7 +13,7 @@ from p2pframe.config import diff, load
 from p2pframe.core.bans import NODE
 from p2pframe.core.reconfiguring import apply
 from p2pframe.errors import P2PFrameError
-from p2pframe.interfaces import Event, INodeControl, INodeView, NetworkView, Spread, Visit
+from p2pframe.interfaces import AddressView, Event, INodeControl, INodeView, NetworkView, Spread, Visit
 from p2pframe.model import PeerAddress, Penalty, SessionId, SessionSnapshot
 
 if TYPE_CHECKING:
@@ -52,6 +52,12 @@ class View:
     def spreads(self, network: str, limit: int = 100) -> Sequence[Spread]:
         """See `INodeView.spreads`."""
         return self._node.networks[network].items.spreads(limit)
+
+    def addresses(
+        self, network: str, offset: int = 0, limit: int = 100, source: str | None = None
+    ) -> Sequence[AddressView]:
+        """See `INodeView.addresses`."""
+        return self._node.networks[network].book.views(offset, limit, source)
 
     def config(self) -> Mapping[str, object]:
         """See `INodeView.config`."""

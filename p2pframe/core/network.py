@@ -486,6 +486,7 @@ class Network:
             status,
             messages,
             self.finder.status(),
+            self.book.sources(),
         )
 
     def _inbound_slots(self) -> tuple[int, int]:

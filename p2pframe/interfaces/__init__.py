@@ -41,6 +41,7 @@ from p2pframe.interfaces.discovery import DiscoveryState, IDiscovery, IPeerExcha
 from p2pframe.interfaces.item_store import IItemStore
 from p2pframe.interfaces.items import IItems, IScheduler
 from p2pframe.interfaces.node import (
+    AddressView,
     DiscoveryStatus,
     Event,
     IAddressBook,
@@ -49,6 +50,7 @@ from p2pframe.interfaces.node import (
     IReconfigurable,
     IStatus,
     NetworkView,
+    SourceHolds,
     Spread,
 )
 from p2pframe.interfaces.protocol import IConversation, INetworkProtocol, TopicRules, Use
@@ -82,6 +84,7 @@ SEAMS: Mapping[str, tuple[InterfaceClass, ...]] = {
 
 __all__ = [
     "SEAMS",
+    "AddressView",
     "Counter",
     "DiscoveryState",
     "DiscoveryStatus",
@@ -127,6 +130,7 @@ __all__ = [
     "Listener",
     "Metrics",
     "NetworkView",
+    "SourceHolds",
     "Spread",
     "TopicRules",
     "Upgraded",

@@ -64,11 +64,42 @@ class DiscoveryStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceHolds:
+    """What one source has in the address book: addresses that it was the first to tell of, and how many of them have
+    answered and stand in the tried table.
+    """
+
+    held: int
+    tried: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddressView:
+    """One address of the book: where it came from, how old it is, how it did.
+
+    `source` is the discovery plugin, or `peers of` a netgroup, that told of it first. Times are unix seconds, 0 for
+    never: `first_seen` when it was taken in, `last_seen` when it was last heard of, by the word of whoever told;
+    `last_attempt` and `last_success` of our own calls. `failures` since the last success; `tried`: it has answered.
+    """
+
+    address: PeerAddress
+    source: str
+    first_seen: float
+    last_seen: float
+    last_attempt: float
+    last_success: float
+    failures: int
+    tried: bool
+    services: int
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkView:
     """One network at a glance.
 
     `messages` are what came in since it opened, over all sessions: (messages, bytes) by type. `discovery` is by plugin;
-    several of one name are told apart by a number (`http`, `http#2`).
+    several of one name are told apart by a number (`http`, `http#2`). `sources` are those that told of most addresses
+    in the book.
     """
 
     name: str
@@ -79,6 +110,7 @@ class NetworkView:
     status: Mapping[str, str | int | float | bool]
     messages: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     discovery: Mapping[str, DiscoveryStatus] = field(default_factory=dict)
+    sources: Mapping[str, SourceHolds] = field(default_factory=dict)
 
 
 class INodeView(Interface):
@@ -98,6 +130,12 @@ class INodeView(Interface):
 
     def spreads(network: str, limit: int = 100) -> Sequence[Spread]:
         """The latest items of a network and how they spread, newest first."""
+
+    def addresses(network: str, offset: int = 0, limit: int = 100, source: str | None = None) -> Sequence[AddressView]:
+        """A page of a network's address book, in the order in which they were taken in; of one source where given.
+
+        Raises KeyError for a network that there is not.
+        """
 
     def config() -> Mapping[str, object]:
         """The effective config, secrets as `***`."""
@@ -163,6 +201,12 @@ class IAddressBook(Interface):
 
         Returns how many were new.
         """
+
+    def attempt(address: PeerAddress) -> None:
+        """A protocol of datagrams calls on it now. (Core does this for sessions.)"""
+
+    def good(address: PeerAddress) -> None:
+        """A protocol of datagrams had an answer from it. (Core does this for sessions.)"""
 
 
 class IStatus(Interface):

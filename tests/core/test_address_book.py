@@ -1,5 +1,7 @@
 """The address book: who gets in, who is drawn, what survives, and what one attacker can and can't fill."""
 
+import struct
+from hashlib import blake2b
 from random import Random
 
 import pytest
@@ -19,6 +21,7 @@ from p2pframe.model import FoundAddress, PeerAddress, PeerId, netgroup
 from p2pframe.testing.context import FakeContext
 
 DAY = 86_400.0
+OF_PEERS = f"peers of {netgroup(PeerAddress('203.0.113.9', 1))}"
 STEPS = ["add", "good", "attempt", "exclude", "later", "draw"]
 
 
@@ -433,7 +436,7 @@ times = st.floats(0, 4e9)
 stored = st.builds(
     Row, addresses, st.integers(0, 2**64 - 1), times, times, times, st.integers(0, 255), st.booleans(),
     st.text("abc:.", max_size=50), st.one_of(st.none(), st.binary(min_size=1, max_size=64).map(PeerId)),
-    st.lists(st.integers(0, 65535), max_size=8).map(tuple),
+    st.lists(st.integers(0, 65535), max_size=8).map(tuple), times,
 )  # fmt: skip
 
 
@@ -465,3 +468,107 @@ def test_a_full_book_is_small_and_bounded():
     finally:
         tracemalloc.stop()
     assert each * 81_920 < 60e6
+
+
+# --- where addresses come from ---
+
+
+def test_the_book_says_where_an_address_came_from_how_old_it_is_and_how_it_did():
+    world = World()
+    (found,) = world.found(1)
+    first = world.now
+    world.book.add([found], "dns-seed")
+    world.now += 1000
+    world.book.add([FoundAddress(found.address, 8, world.now)], PeerAddress("203.0.113.9", 8333))
+    world.book.attempt(found.address)
+    world.now += 5
+    (view,) = world.book.views(0, 10)
+    assert (view.address, view.source, view.first_seen) == (found.address, "dns-seed", first)
+    assert (view.last_attempt, view.last_success, view.failures, view.tried) == (world.now - 5, 0, 1, False)
+    assert view.services == 9
+    world.book.good(found.address)
+    (view,) = world.book.views(0, 10)
+    assert (view.last_success, view.failures, view.tried) == (world.now, 0, True)
+    again = world.another()
+    again.load(world.book.dump())
+    assert again.views(0, 10) == [view]
+
+
+def test_pages_of_the_book_by_source():
+    world = World()
+    world.book.add(world.found(30), "file")
+    world.book.add(world.found(20, "11.22"), PeerAddress("203.0.113.9", 8333))
+    everything = [view.address for view in world.book.views(0, 1000)]
+    assert len(everything) == len(set(everything)) == world.book.size
+    assert [view.address for start in range(0, 60, 7) for view in world.book.views(start, 7)] == everything
+    of_peers = world.book.views(0, 1000, OF_PEERS)
+    assert {view.source for view in of_peers} == {OF_PEERS}
+    assert len(of_peers) == world.book.sources()[OF_PEERS].held
+    assert world.book.views(0, 1000, "nobody") == []
+
+
+def counted(book):
+    """What `sources` should say."""
+    held, tried = {}, {}
+    for view in book.views(0, 100_000):
+        held[view.source] = held.get(view.source, 0) + 1
+        tried[view.source] = tried.get(view.source, 0) + view.tried
+    return {source: (held[source], tried[source]) for source in held}
+
+
+@given(st.integers(0, 2**32), st.lists(st.sampled_from(["add", "good", "exclude", "load", "shrink"]), max_size=30))
+@settings(max_examples=40)
+def test_sources_are_counted_right_whatever_happens(seed, steps):
+    world = World(seed, book_new_buckets=4, book_tried_buckets=1)
+    names = ["file", "http", "dns-seed", world.address()]
+    for step in steps:
+        if step == "add":
+            world.book.add(world.found(60), world.rng.choice(names))
+        elif step == "load":
+            again = world.another()
+            again.load(world.book.dump())
+            world.book = again
+        elif step == "shrink":
+            world.limits = Limits(book_new_buckets=world.rng.choice([2, 4]), book_tried_buckets=1)
+            world.book.reconfigure(world.limits)
+        elif world.book.size:
+            view = world.rng.choice(world.book.views(0, 1000))
+            world.now += 1
+            world.book.good(view.address) if step == "good" else world.book.exclude(view.address)
+        world.now += 60
+        world.draw(only_new=True)
+        sources = world.book.sources(100)
+        assert {name: (holds.held, holds.tried) for name, holds in sources.items()} == counted(world.book)
+
+
+@pytest.mark.parametrize("buckets", [True, False])
+def test_no_source_fills_the_book(buckets):
+    world = World(book_new_buckets=8, book_tried_buckets=1, book_buckets=buckets, source_share=25)
+    places = (8 if buckets else 9) * 64
+    world.book.add(world.found(5000), "poison")
+    assert world.book.sources()["poison"].held == places // 4
+    assert world.context.metrics.value("book_turned_away", "source-share") > 0
+    for source in ("honest", "fair"):
+        world.book.add(world.found(40), source)
+    holds = world.book.sources()
+    assert holds["poison"].held <= places // 4
+    assert holds["honest"].held >= 20
+    # Who answers is no longer counted against who told of it.
+    for view in world.book.views(0, 60, "poison"):
+        world.now += 1
+        world.book.good(view.address)
+    before = holds["poison"].held
+    world.book.add(world.found(500), "poison")
+    held = world.book.sources()["poison"]
+    assert held.held - held.tried <= places // 4
+    assert held.held > before or not buckets
+
+
+def test_rows_of_the_version_before_are_read():
+    row = Row(PeerAddress("192.0.2.1", 8333), 9, 5.0, 6.0, 7.0, 2, True, "source:file", None, (3,), 5.0)
+    middle = struct.pack(">HBQdddBB", 8333, 0, 9, 5.0, 6.0, 7.0, 2, 1)
+    body = b"pbc\x01" + b"\x09192.0.2.1" + middle + b"\x0bsource:file\x00" + struct.pack(">BI", 1, 3)
+    assert decode_chunk(body + blake2b(body, digest_size=8).digest()) == [row]
+    later = b"pbc\x03" + body[4:]
+    with pytest.raises(StorageCorrupt, match="of version 3, this program knows 2"):
+        decode_chunk(later + blake2b(later, digest_size=8).digest())

@@ -63,6 +63,7 @@ LIMITS = {
     "untold_items": ("items", "core/test_items.py::test_what_is_made_while_there_is_nobody_is_told_to_who_comes_within_bounds"),
     "rejected_items": ("items", "core/test_items.py::test_rejected_ids_are_remembered_within_bounds"),
     "spreads": ("items", "core/test_items.py::test_spreads_are_bounded"),
+    "source_share": ("book_turned_away", "core/test_address_book.py::test_no_source_fills_the_book"),
     "book_new_buckets": ("book_evicted", "core/test_address_book.py::test_a_full_book_is_small_and_bounded"),
     "book_tried_buckets": ("book_turned_away", "core/test_address_book.py::test_a_full_book_is_small_and_bounded"),
 }  # fmt: skip

@@ -5,7 +5,7 @@ One timer for all of it, drawn anew each time: a thousand nodes started at once 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -100,6 +100,8 @@ class Upkeep:
             for found in dht.book.sample(STARTS)
             if (":" in found.address.host) == endpoint.six and found.address != endpoint.port.address
         ]
+        for start in starts:
+            dht.book.attempt(start)
         if starts or endpoint.table.size or endpoint.remembered:
             self._search(endpoint, endpoint.own, starts)
 
@@ -114,12 +116,18 @@ class Upkeep:
             endpoint.remembered[: 2 * AT_ONCE],
         )
         self._searching[endpoint] = search
-        search.start().addCallback(self._searched, endpoint, target == endpoint.own)
+        search.start().addCallback(self._searched, endpoint, target == endpoint.own, starts or ())
 
-    def _searched(self, search: Search, endpoint: Endpoint, for_itself: bool) -> None:
+    def _searched(
+        self, search: Search, endpoint: Endpoint, for_itself: bool, starts: Sequence[PeerAddress]
+    ) -> None:
         self._searching.pop(endpoint, None)
         if self._stopped or not for_itself or search.target != endpoint.own or not endpoint.table.size:
             return
+        there = {contact.address for contact in endpoint.table.contacts()} if starts else ()
+        for start in starts:
+            if start in there:
+                self._dht.book.good(start)
         first = endpoint not in self._bootstrapped
         self._bootstrapped[endpoint] = None
         if first:

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from p2pframe.interfaces import (
+    AddressView,
     Event,
     IAddressBook,
     IContext,
@@ -76,6 +77,12 @@ class StandInBook:
         before = len(self.held)
         self.held.update({each.address: each for each in found})
         return len(self.held) - before
+
+    def attempt(self, address: PeerAddress) -> None:
+        """Nothing is kept of it."""
+
+    def good(self, address: PeerAddress) -> None:
+        """Nothing is kept of it."""
 
 
 @implementer(IItems)
@@ -187,6 +194,12 @@ class StandInView:
         return []
 
     def spreads(self, network: str, limit: int = 100) -> Sequence[Spread]:
+        """None."""
+        return []
+
+    def addresses(
+        self, network: str, offset: int = 0, limit: int = 100, source: str | None = None
+    ) -> Sequence[AddressView]:
         """None."""
         return []
 
