@@ -51,12 +51,12 @@ class PeerAddress:
         """From a host and a port; raises ValueError where the port or the host can't be one."""
         if not 0 <= port <= 65535:
             raise ValueError(f"port {port} is not between 0 and 65535")
-        bare = host.strip("[]").split("%", 1)[0]
+        bare = (host[1:-1] if host.startswith("[") and host.endswith("]") else host).split("%", 1)[0]
         try:
             ip = ipaddress.ip_address(bare)
         except ValueError:
             name = host.lower().rstrip(".")
-            if not name or len(name) > 253 or any(c.isspace() or not c.isprintable() for c in name):
+            if not name or len(name) > 253 or any(c.isspace() or not c.isprintable() or c in "[]:" for c in name):
                 raise ValueError(f"{host!r} is neither an address nor a host name") from None
             kind: AddressKind = "onion" if name.endswith(".onion") else "i2p" if name.endswith(".i2p") else "name"
             return cls(name, port, kind)

@@ -16,7 +16,8 @@ from p2pframe.model import FoundAddress, PeerAddress
 if TYPE_CHECKING:
     from p2pframe.core.network import Network
 
-_LONGEST_BACKOFF = 3600.0
+_LONGEST_BACKOFF = 600.0
+"""Seconds. A node that was without a line for a night is not without peers for another hour."""
 
 
 class _Source:
