@@ -100,9 +100,8 @@ class MdnsDiscovery:
 
     def withdraw(self) -> Deferred[None]:
         """See `IDiscovery.withdraw`: all who listen are told that it is no more."""
-        for call in (self._rescan,):
-            if call is not None and call.active():
-                call.cancel()
+        if self._rescan is not None and self._rescan.active():
+            self._rescan.cancel()
         self._rescan = None
         self._browsing = False
         if self._opening is not None:

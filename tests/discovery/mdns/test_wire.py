@@ -7,69 +7,16 @@ import time
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from twisted.names import dns
 
 from p2pframe.discovery.mdns import wire
 from p2pframe.discovery.mdns.wire import MdnsError, Message, Question, Record
-
-labels = st.binary(min_size=1, max_size=63)
-names = st.lists(labels, min_size=1, max_size=5).map(tuple).filter(lambda name: sum(map(len, name)) + len(name) < 255)
+from tests.discovery.dns_messages import mdns_messages
 
 
-def record(name, type, ttl, data, flush):
-    return Record(name, type, ttl, data, flush)
-
-
-ttls = st.integers(0, 2**32 - 1)
-records = st.one_of(
-    st.builds(record, names, st.just(wire.PTR), ttls, names.map(wire.name_data), st.booleans()),
-    st.builds(
-        lambda name, port, target, ttl: Record(name, wire.SRV, ttl, wire.srv_data(port, target), True),
-        names, st.integers(0, 65535), names, ttls,
-    ),
-    st.builds(
-        record, names, st.sampled_from([wire.A, wire.AAAA, wire.TXT, 99]), ttls, st.binary(max_size=80), st.booleans()
-    ),
-)  # fmt: skip
-messages = st.builds(
-    Message,
-    st.booleans(),
-    st.lists(st.builds(Question, names, st.integers(0, 65535), st.booleans()), max_size=4),
-    st.lists(records, max_size=4), st.lists(records, max_size=4), st.lists(records, max_size=4),
-    st.booleans(), st.integers(0, 65535),
-)  # fmt: skip
-
-
-@given(messages)
+@given(mdns_messages)
 def test_what_is_written_is_read(message):
     assert wire.parse(wire.encode(message)) == message
-
-
-@given(messages, st.data())
-def test_any_change_gives_a_message_or_a_clear_error(message, data):
-    encoded = bytearray(wire.encode(message))
-    for _ in range(data.draw(st.integers(1, 5))):
-        encoded[data.draw(st.integers(0, len(encoded) - 1))] = data.draw(st.integers(0, 255))
-    reads(bytes(encoded[: data.draw(st.integers(0, len(encoded)))]))
-    reads(bytes(encoded))
-
-
-@given(st.binary(max_size=600))
-def test_any_bytes(data):
-    reads(data)
-    reads(struct.pack("!6H", 0, 0x8400, 1, 3, 0, 1) + data)
-
-
-def reads(data):
-    try:
-        message = wire.parse(data)
-    except MdnsError:
-        return
-    for one in (*message.answers, *message.additional) if message else ():
-        wire.read_srv(one), wire.read_target(one), wire.read_txt(one), wire.read_address(one)
-    if message is not None:
-        assert wire.parse(wire.encode(message)) == message
 
 
 def test_twisted_names_reads_ours_and_we_read_its():
