@@ -1,7 +1,8 @@
 """The items that others have put with us (BEP 44): bounded in number, in bytes by their size, and for each subnet.
 
 What is not put again is forgotten. When the store is full the item longest not put again makes room. An item is only
-ever replaced by one with a higher sequence number and a signature that holds: that is checked before it comes here.
+ever replaced by one with a higher sequence number and a signature that holds: the signature is checked before it comes
+here. BEP 44 has publishers put again and no holder, and nobody holds an item for shorter than others.
 """
 
 from __future__ import annotations
@@ -9,83 +10,71 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from p2pframe.interfaces import Counter
+from p2pframe.kademlia.records import Reason, Record, Records, Rules
 from p2pframe.protocols.mainline.bencode import BencodeError, decode, encode
 from p2pframe.protocols.mainline.config import MainlineConfig
 from p2pframe.protocols.mainline.signed_items import immutable_target, mutable_target, verify
 
+_BOUNDS: dict[Reason, str] = {"records": "items", "records of a source": "items of a subnet", "loses": "older items"}
 
-class StoredValue:
+
+class StoredValue(Record):
     """One item: its bencoded value; for a mutable one its key, salt, sequence number and signature."""
 
-    __slots__ = ("encoded", "key", "put", "salt", "sequence", "signature", "subnet")
+    __slots__ = ("encoded", "key", "salt", "sequence", "signature")
+
+    source: str
 
     def __init__(
         self, encoded: bytes, key: bytes, salt: bytes, sequence: int, signature: bytes, put: float, subnet: str
     ) -> None:
+        super().__init__(put, subnet)
         self.encoded = encoded
         self.key = key
         self.salt = salt
         self.sequence = sequence
         self.signature = signature
-        self.put = put
-        self.subnet = subnet
+
+    @property
+    def size(self) -> int:
+        """Bytes of all that was put."""
+        return len(self.encoded) + len(self.key) + len(self.salt) + len(self.signature)
 
 
-class ItemStore:
+class ItemStore(Records[bytes, StoredValue]):
     """Items by target. Times are seconds of the reactor's clock."""
 
     def __init__(self, config: Callable[[], MainlineConfig], turned_away: Counter) -> None:
         self._config = config
-        self._turned_away = turned_away
-        self._items: dict[bytes, StoredValue] = {}
-        self._subnets: dict[str, int] = {}
+        self._made_of: MainlineConfig | None = None
+        self._made = Rules()
+        super().__init__(
+            0,
+            self._of_config,
+            key=_number,
+            wins=lambda new, held: new.sequence >= held.sequence,
+            turned_away=lambda reason, count: turned_away.add(count, _BOUNDS.get(reason, reason)),
+        )
 
-    @property
-    def size(self) -> int:
-        """Items held."""
-        return len(self._items)
-
-    def get(self, target: bytes, now: float) -> StoredValue | None:
-        """The item of that target, if it is there and not too old."""
-        item = self._items.get(target)
-        return item if item is not None and now - item.put < self._config().item_lifetime else None
-
-    def put(self, target: bytes, item: StoredValue) -> bool:
-        """Take an item, in place of the one that was there. False where its subnet has too many."""
+    def _of_config(self) -> Rules:
         config = self._config()
-        before = self._items.get(target)
-        if before is not None:
-            # Whoever keeps another's item alive is not charged for it.
-            item.subnet = before.subnet
-            self._drop(target)
-        elif self._subnets.get(item.subnet, 0) >= config.items_per_subnet:
-            self._turned_away.add(1, "items of a subnet")
-            return False
-        while len(self._items) >= config.items:
-            self._drop(next(iter(self._items)))
-            self._turned_away.add(1, "items")
-        self._items[target] = item
-        self._subnets[item.subnet] = self._subnets.get(item.subnet, 0) + 1
-        return True
-
-    def expire(self, now: float) -> None:
-        """Forget what was not put again; the oldest is in front."""
-        lifetime = self._config().item_lifetime
-        while self._items:
-            target = next(iter(self._items))
-            if now - self._items[target].put < lifetime:
-                return
-            self._drop(target)
+        if config is not self._made_of:
+            self._made_of = config
+            self._made = Rules(
+                k=config.k, ttl=config.item_lifetime, publish=config.republish, most=config.items,
+                per_source=config.items_per_subnet,
+            )  # fmt: skip
+        return self._made
 
     def dump(self, now: float) -> Iterator[tuple[bytes, bytes]]:
         """Rows for storage."""
-        for target, item in self._items.items():
+        for target, item in self.items():
             yield (
                 b"item/" + target,
                 encode(
                     {
-                        b"a": max(0, int(now - item.put)), b"g": item.signature, b"k": item.key, b"n":
-                        item.subnet.encode(), b"q": item.sequence, b"s": item.salt, b"v": item.encoded,
+                        b"a": max(0, int(now - item.stored)), b"g": item.signature, b"k": item.key, b"n":
+                        item.source.encode(), b"q": item.sequence, b"s": item.salt, b"v": item.encoded,
                     }
                 ),
             )  # fmt: skip
@@ -112,10 +101,6 @@ class ItemStore:
             self.put(target, StoredValue(encoded, public, salt, sequence, signature, now - age - away, source))
         return True
 
-    def _drop(self, target: bytes) -> None:
-        item = self._items.pop(target)
-        left = self._subnets[item.subnet] - 1
-        if left:
-            self._subnets[item.subnet] = left
-        else:
-            del self._subnets[item.subnet]
+
+def _number(target: bytes) -> int:
+    return int.from_bytes(target, "big")

@@ -208,7 +208,7 @@ class Items:
         if kept.timer is not None and kept.timer.active():
             kept.timer.cancel()
         # Drawn anew each time: what was put at once is not put again at once.
-        wait = self._dht.config.republish * self._dht.context.rng.uniform(0.7, 1.0)
+        wait = self._dht.stores.items.rules.publish_in(self._dht.context.rng)
         kept.timer = self._dht.context.reactor.callLater(wait, self._put_again, target)
 
     def _put_again(self, target: bytes) -> None:
