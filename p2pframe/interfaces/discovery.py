@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
@@ -65,11 +65,17 @@ class ISeedNames(Interface):
 class IPeerExchange(Interface):
     """A protocol may also provide this: addresses over its own messages (Bitcoin's getaddr and addr, BEP 11)."""
 
-    def ask(limit: int, peers: int) -> Deferred[Sequence[FoundAddress]]:
+    def hand_over() -> None:
+        """Called once, before the others, by a discovery when it is built: it decides from now on.
+
+        What the protocol would ask or tell of itself, it leaves to `ask` and `tell`. Without this it does as it likes.
+        """
+
+    def ask(limit: int, peers: int) -> Deferred[Mapping[PeerAddress, Sequence[FoundAddress]]]:
         """Ask at most `peers` of the peers held, others than those asked last, for addresses.
 
-        Fires with at most `limit` of what they tell within the protocol's own patience; empty where nobody is held or
-        tells anything.
+        Fires with at most `limit` of what they tell within the protocol's own patience, by the peer that told: the
+        address book remembers who did. Empty where nobody is held or tells anything. It can be cancelled.
         """
 
     def tell(addresses: Sequence[PeerAddress], peers: int) -> int:

@@ -8,7 +8,7 @@ from twisted.internet.protocol import ClientFactory, DatagramProtocol
 from zope.interface import implementer
 
 from p2pframe.discovery.dns_seed import DnsSeedDiscovery
-from p2pframe.interfaces import IDiscovery, IRendezvous
+from p2pframe.interfaces import IAddressBook, IDiscovery, IPeerExchange, IRendezvous
 from p2pframe.model import FoundAddress, PeerAddress
 from p2pframe.plugin import plugin
 from p2pframe.sim.graph import GraphDiscovery, GraphPeersConfig
@@ -85,6 +85,38 @@ def test_mdns(conforms):
 
 def test_dht(conforms):
     conforms("discovery", "dht", {"network": "mainline", "topic": "my-app"}, finds=200, services=meeting)
+
+
+@implementer(IPeerExchange)
+class Exchange:
+    """Peers that take a second to answer, and tell of as many as are wanted of each."""
+
+    def __init__(self, context):
+        self.context = context
+
+    def hand_over(self):
+        pass
+
+    def ask(self, limit, peers):
+        told = [FoundAddress(PeerAddress(f"192.0.{n // 250}.{n % 250}", 8333)) for n in range(1000)]
+        deferred = Deferred(lambda _: call.cancel())
+        call = self.context.reactor.callLater(1.0, deferred.callback, {PeerAddress("192.0.2.1", 8333): told[:limit]})
+        return deferred
+
+    def tell(self, addresses, peers):
+        return min(len(addresses), peers)
+
+
+class Book:
+    """Takes everything, as new."""
+
+    def add(self, found, source):
+        return len(found)
+
+
+def test_peer_exchange(conforms):
+    services = lambda context: {IPeerExchange: Exchange(context), IAddressBook: Book()}  # noqa: E731
+    conforms("discovery", "peer-exchange", finds=1000, services=services)
 
 
 def test_the_simulators_own_of_a_scenarios_graph():
