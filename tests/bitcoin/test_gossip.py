@@ -9,7 +9,7 @@ import pytest
 from p2pframe.model import FoundAddress, PeerAddress
 from p2pframe.protocols.bitcoin.addresses import IPV4, TORV3, NetworkAddress, peer_address
 from p2pframe.protocols.bitcoin.config import BitcoinConfig
-from p2pframe.protocols.bitcoin.gossip import ANSWERS, REMEMBERED, AddressGossip
+from p2pframe.protocols.bitcoin.gossip import ANSWERS, RELAYED, REMEMBERED, AddressGossip
 from p2pframe.testing.context import FakeContext
 
 NOW = 1_700_000_000.0
@@ -47,9 +47,16 @@ def entry(number=1, age=60, services=1, port=8333, network=IPV4, address=None):
     return NetworkAddress(int(NOW) - age, services, network, address or bytes([8, 8, number >> 8, number & 255]), port)
 
 
+class Gossip(AddressGossip):
+    def received(self, session, entries, solicited, sessions, now):
+        """As the protocol does it."""
+        is_news = not solicited and len(entries) <= RELAYED
+        return self.take(session, self.vetted(entries, now), is_news, sessions, now)
+
+
 def gossip(book=None, public=True, seed=0, **options):
     context = FakeContext("protocol.bitcoin", seed=seed)
-    return AddressGossip(BitcoinConfig(**options), context, book or Book(), public), context
+    return Gossip(BitcoinConfig(**options), context, book or Book(), public), context
 
 
 @pytest.fixture

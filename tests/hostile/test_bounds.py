@@ -83,6 +83,7 @@ BITCOIN = {
     "ping_timeout": (CLOSED, "hostile/test_floods.py::test_half_open_connections_end_and_leave_nothing"),
     "block_cache": ("block_frames", "bitcoin/test_serving.py::test_peers_that_ask_for_one_block_share_it_within_the_cache"),
     "addr_interval": ("messages_dropped", "bitcoin/test_conversation.py::test_a_flood_of_addresses_is_dropped_undecoded"),
+    "getaddr_timeout": ("getaddr", "bitcoin/test_exchange.py::test_who_never_answers_is_waited_for_no_longer_than_the_patience"),
     "getdata_queue": ("turned_away", "bitcoin/test_serving.py::test_the_queue_of_one_peer_is_bounded_and_says_so"),
 }  # fmt: skip
 

@@ -84,6 +84,11 @@ class BitcoinConfig(PluginConfig):
     own_address_interval: Duration = live(
         86_400.0, gt=0, description="How often a peer is told our own address, about."
     )
+    getaddr_timeout: Duration = live(
+        45.0,
+        gt=0,
+        description="How long the discovery `peer-exchange` waits for answers; less than `limits.discovery_timeout`.",
+    )
 
     @property
     def block_file_size(self) -> int:

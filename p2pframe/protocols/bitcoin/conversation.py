@@ -66,9 +66,9 @@ class Conversation:
 
     __slots__ = (
         "_addr_paid_until", "_answered_getaddr", "_asked_addresses", "_asked_sendheaders", "_ping_nonce",
-        "_ping_sent", "_serving", "_told", "_told_own", "addrv2", "best_header", "fee_filter", "headers_asked",
+        "_ping_sent", "_serving", "_told", "addrv2", "best_header", "fee_filter", "headers_asked",
         "intake", "last_unknown", "limited", "loop", "nonce", "open", "peer_version", "protocol", "relay",
-        "sendheaders", "serves_blocks", "session", "unconnected", "wtxid",
+        "sendheaders", "serves_blocks", "session", "told_own", "unconnected", "wtxid",
     )  # fmt: skip
 
     def __init__(self, protocol: BitcoinProtocol, session: ISession) -> None:
@@ -98,7 +98,7 @@ class Conversation:
         self._addr_paid_until = 0.0
         self._asked_sendheaders = False
         self._told = b""
-        self._told_own = 0.0
+        self.told_own = 0.0
 
     # --- called by core ---
 
@@ -126,8 +126,8 @@ class Conversation:
             self._ping(now)
         if not self._asked_sendheaders and self.protocol.index.has_minimum_work:
             self._ask_sendheaders()
-        if self.protocol.config.external and self.relay and self.session.slot is not Slot.BLOCK_RELAY:
-            self._tell_own_address(now)
+        if config.external and not self.protocol.exchange.leads and self.takes_own_address(now):
+            self.tell_own_address(now, self.protocol.own_addresses())
 
     def drained(self) -> None:
         """See `IConversation.drained`."""
@@ -253,9 +253,10 @@ class Conversation:
         self._ping(session.now)
         protocol.opened(self)
         self.tell_fee_filter()
-        if not session.inbound and session.slot is not Slot.BLOCK_RELAY:
-            self._asked_addresses = True
-            self.say("getaddr")
+        # Where a discovery decides whom to ask, a feeler asks all the same: it is over before its turn would come.
+        by_itself = session.slot is Slot.FEELER or not protocol.exchange.leads
+        if by_itself and not session.inbound and session.slot is not Slot.BLOCK_RELAY:
+            self.ask_addresses()
 
     def _ask_sendheaders(self) -> None:
         """Once our headers are those of the real chain.
@@ -419,12 +420,26 @@ class Conversation:
             for start in range(0, len(entries), 1000):
                 self.tell_addresses(entries[start : start + 1000])
 
-    def _tell_own_address(self, now: float) -> None:
-        if now >= self._told_own:
-            own = self.protocol.own_addresses()
-            interval = self.protocol.config.own_address_interval
-            self._told_own = now + interval * self.protocol.context.rng.uniform(0.8, 1.2)
-            self.tell_addresses(own)
+    @property
+    def answers_getaddr(self) -> bool:
+        """Whether it could answer a getaddr: only who was dialled does, and a feeler is gone by then."""
+        session = self.session
+        return not session.inbound and not session.closing and session.slot not in (Slot.BLOCK_RELAY, Slot.FEELER)
+
+    def ask_addresses(self) -> None:
+        """Say getaddr: once in the life of a session."""
+        self._asked_addresses = True
+        self.say("getaddr")
+
+    def takes_own_address(self, now: float) -> bool:
+        """Whether it is to be told where we are: not who relays blocks only, and each about once a day."""
+        return self.relay and self.session.slot is not Slot.BLOCK_RELAY and now >= self.told_own
+
+    def tell_own_address(self, now: float, own: Sequence[NetworkAddress]) -> None:
+        """Tell it where we are; the next time is drawn."""
+        interval = self.protocol.config.own_address_interval
+        self.told_own = now + interval * self.protocol.context.rng.uniform(0.8, 1.2)
+        self.tell_addresses(own)
 
     # --- services that we do not have ---
 

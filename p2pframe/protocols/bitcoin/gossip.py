@@ -55,6 +55,13 @@ class GossipOptions(Protocol):
         """Seconds that an answer to getaddr stays the same, give or take an eighth."""
 
 
+class Vetted(NamedTuple):
+    """An address that a peer told and that may be kept: as it was told, and as the book has it."""
+
+    entry: NetworkAddress
+    found: FoundAddress
+
+
 class _Answer(NamedTuple):
     until: float
     entries: list[NetworkAddress]
@@ -88,21 +95,9 @@ class AddressGossip:
         """
         return not self._public or (routable(address) and not bad_port(address.port))
 
-    def received(
-        self,
-        session: ISession,
-        entries: Sequence[NetworkAddress],
-        solicited: bool,
-        sessions: Sequence[ISession],
-        now: float,
-    ) -> list[tuple[SessionId, list[NetworkAddress]]]:
-        """Addresses that a peer told: into the book, and what is to be told on to whom, in order.
-
-        `solicited` says that they answer our getaddr: then, as in long messages, nothing is news. `sessions` are the
-        open ones that addresses are told to (none that relays blocks only). Of a peer over its budget (core's) nothing
-        more is taken or told on.
-        """
-        taken: list[tuple[NetworkAddress, FoundAddress]] = []
+    def vetted(self, entries: Sequence[NetworkAddress], now: float) -> list[Vetted]:
+        """Of addresses that a peer told, those that may enter the book; the others are counted by the reason."""
+        taken: list[Vetted] = []
         for entry in entries:
             if not entry.services & (NODE_NETWORK | NODE_NETWORK_LIMITED):
                 self._left.add(1, "no-blocks")
@@ -115,9 +110,19 @@ class AddressGossip:
             else:
                 if not OLDEST_TIME < entry.time <= now + FUTURE:
                     entry = entry._replace(time=max(0, int(now) - DOUBTED_AGE))
-                taken.append((entry, FoundAddress(address, entry.services, float(entry.time))))
+                taken.append(Vetted(entry, FoundAddress(address, entry.services, float(entry.time))))
+        return taken
+
+    def take(
+        self, session: ISession, taken: Sequence[Vetted], is_news: bool, sessions: Sequence[ISession], now: float
+    ) -> list[tuple[SessionId, list[NetworkAddress]]]:
+        """Addresses that a peer told, once `vetted`: into the book, and what is to be told on to whom, in order.
+
+        What answers our getaddr, and long messages, are no news. `sessions` are the open ones that addresses are told
+        to (none that relays blocks only). Of a peer over its budget (core's) nothing more is taken or told on.
+        """
         count = session.found([found for _, found in taken]) if taken else 0
-        if solicited or len(entries) > RELAYED:
+        if not is_news:
             return []
         news = [entry for entry, _ in taken[:count] if entry.time > now - FRESH]
         return self._tell_on(session, news, sessions, now)
@@ -147,15 +152,19 @@ class AddressGossip:
             self._answers[kind] = _Answer(now + self.options.address_cache * self._rng.uniform(0.875, 1.125), entries)
         return entries
 
-    def own(self, now: float, services: int) -> list[NetworkAddress]:
-        """What to tell a peer of ourselves.
+    def own(
+        self, now: float, services: int, bound: Sequence[PeerAddress] = (), here: bool = False
+    ) -> list[NetworkAddress]:
+        """What to tell a peer of ourselves, as seen now.
 
-        The addresses that the operator gave, as seen now; none where there are none.
+        The addresses that the operator gave; where there are none, those of `bound` that can be reached, of which a
+        loopback one is told only to a peer that is `here` too.
         """
         entries: list[NetworkAddress] = []
-        for address in self.options.external[:RELAYED]:
+        given = self.options.external
+        for address in (given or bound)[:RELAYED]:
             entry = network_address(address, services, int(now)) if self.dialable(address) else None
-            if entry is not None:
+            if entry is not None and (given or _reachable(address, here)):
                 entries.append(entry)
             else:
                 self._left.add(1, "own-not-routable")
@@ -197,3 +206,9 @@ class AddressGossip:
             return mixed.digest()
 
         return sorted(ids, key=rank)[:FANOUT]
+
+
+def _reachable(address: PeerAddress, here: bool) -> bool:
+    """Whether a place that we listen on means anything to somebody else."""
+    ip = address.ip
+    return ip is None or not (ip.is_unspecified or ip.is_multicast or ip.is_link_local or (ip.is_loopback and not here))

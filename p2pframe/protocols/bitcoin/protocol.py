@@ -24,6 +24,7 @@ from p2pframe.interfaces import (
     IItems,
     IItemStore,
     INetworkProtocol,
+    IPeerExchange,
     IReconfigurable,
     IScheduler,
     ISeedNames,
@@ -33,7 +34,7 @@ from p2pframe.interfaces import (
     TopicRules,
     Use,
 )
-from p2pframe.model import Fact, Floor, Item, ItemId, Outcome, PeerAddress, Slot, Topic, Validation
+from p2pframe.model import Fact, Floor, FoundAddress, Item, ItemId, Outcome, PeerAddress, Slot, Topic, Validation
 from p2pframe.plugin import plugin
 from p2pframe.protocols.bitcoin.addresses import NetworkAddress, legacy_address
 from p2pframe.protocols.bitcoin.api import IBitcoin, Template, Tip
@@ -46,8 +47,9 @@ from p2pframe.protocols.bitcoin.block_validator import BlockValidator
 from p2pframe.protocols.bitcoin.chains import CHAINS
 from p2pframe.protocols.bitcoin.config import BitcoinConfig
 from p2pframe.protocols.bitcoin.conversation import Conversation
+from p2pframe.protocols.bitcoin.exchange import PeerExchange
 from p2pframe.protocols.bitcoin.frame import V1Framing
-from p2pframe.protocols.bitcoin.gossip import AddressGossip
+from p2pframe.protocols.bitcoin.gossip import RELAYED, AddressGossip
 from p2pframe.protocols.bitcoin.handshake import VERSION
 from p2pframe.protocols.bitcoin.header import HEADER_SIZE, header_hash
 from p2pframe.protocols.bitcoin.header_blob import load_header_blob
@@ -68,7 +70,7 @@ _NEAR = 6
 
 
 @plugin("bitcoin", config=BitcoinConfig)
-@implementer(INetworkProtocol, IBitcoin, ISeedNames, IStatus, IReconfigurable)
+@implementer(INetworkProtocol, IBitcoin, IPeerExchange, ISeedNames, IStatus, IReconfigurable)
 class BitcoinProtocol(Service):
     """Bitcoin's peer-to-peer protocol: headers, blocks and transactions of one chain."""
 
@@ -114,6 +116,9 @@ class BitcoinProtocol(Service):
         )
         self.progress = Progress(context, self.index, self.blocks)
         self._conversations: dict[Conversation, None] = {}
+        self.exchange = PeerExchange(
+            lambda: self.config, lambda: self.services, context, self.gossip, self._conversations, self.turned_away
+        )
         self._agents: dict[str, str] = {}
         self._on_tip: list[Callable[[Tip], None]] = []
         self._tip_at = 0.0
@@ -185,6 +190,18 @@ class BitcoinProtocol(Service):
     def seed_names(self) -> Sequence[str]:
         """See `ISeedNames.seed_names`."""
         return self.chain.dns_seeds
+
+    def hand_over(self) -> None:
+        """See `IPeerExchange.hand_over`."""
+        self.exchange.hand_over()
+
+    def ask(self, limit: int, peers: int) -> Deferred[Mapping[PeerAddress, Sequence[FoundAddress]]]:
+        """See `IPeerExchange.ask`."""
+        return self.exchange.ask(limit, peers)
+
+    def tell(self, addresses: Sequence[PeerAddress], peers: int) -> int:
+        """See `IPeerExchange.tell`."""
+        return self.exchange.tell(addresses, peers)
 
     def stale(self) -> bool:
         """See `INetworkProtocol.stale`."""
@@ -278,6 +295,7 @@ class BitcoinProtocol(Service):
     def closed(self, peer: Conversation) -> None:
         """An open session has ended."""
         self._conversations.pop(peer, None)
+        self.exchange.closed(peer)
         self.header_sync.closed(peer)
         self.laggards.closed(peer)
         self.block_sync.closed(peer)
@@ -331,11 +349,15 @@ class BitcoinProtocol(Service):
             self.block_sync.received(session, block)
 
     def addresses_received(self, peer: Conversation, entries: list[NetworkAddress], solicited: bool) -> None:
-        """Addresses: into the book, and a few of them on to others."""
+        """Addresses: into the book, and a few of them on to others; or to the discovery that asked for them."""
+        now = self.context.unix_time()
+        taken = self.gossip.vetted(entries, now)
+        if self.exchange.told(peer, [found for _, found in taken], solicited):
+            return
+        is_news = not solicited and len(entries) <= RELAYED
         by_id = {one.session.id: one for one in self._conversations if one.session.slot is not Slot.BLOCK_RELAY}
         sessions = [one.session for one in by_id.values()]
-        now = self.context.unix_time()
-        for id, told in self.gossip.received(peer.session, entries, solicited, sessions, now):
+        for id, told in self.gossip.take(peer.session, taken, is_news, sessions, now):
             by_id[id].tell_addresses(told)
 
     def addresses_for(self, peer: Conversation) -> Sequence[NetworkAddress]:
