@@ -24,7 +24,7 @@ from functools import partial
 from hashlib import sha1
 from typing import Any, cast
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -247,16 +247,14 @@ class DhtWorkload:
 
     def _run(self, job: Callable[[], Coroutine[Deferred[Any], Any, None]]) -> None:
         running = Deferred.fromCoroutine(job())
-        if running.called:
-            return
         self._under_way[running] = None
         running.addBoth(self._over, running)
 
-    def _over(self, result: object, running: Deferred[None]) -> object:
+    def _over(self, result: object, running: Deferred[None]) -> None:
         self._under_way.pop(running, None)
-        if isinstance(result, Failure) and result.check(CancelledError):
-            return None
-        return result
+        # What was cancelled may come back as whatever the network makes of that.
+        if isinstance(result, Failure) and not self._stopped:
+            self._log.failure("what was asked of the DHT has failed", failure=result)
 
 
 def _nothing(_: Failure) -> None:

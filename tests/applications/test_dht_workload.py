@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail, gatherResults, succeed
 from twisted.logger import globalLogPublisher
 from zope.interface import implementer
 from zope.interface.verify import verifyClass, verifyObject
@@ -199,6 +199,27 @@ def test_only_so_many_are_under_way_and_none_is_told_of_after_the_stop(told):
     made.stop()
     assert len(cancelled) == 3 and told == []
     assert context.reactor.getDelayedCalls() == []
+
+
+def test_what_a_stop_cancels_is_no_failure_however_it_comes_back(flush_logged_errors):
+    made, dht, context = works(items=1)
+    dht.stored = lambda: gatherResults([Deferred()], consumeErrors=True).addCallback(sum)
+    dht.awaited.callback(None)
+    made.start()
+    pass_time(context, 100)
+    assert dht.targets("announce") and dht.targets("put")
+    made.stop()
+    assert flush_logged_errors() == []
+
+
+def test_any_other_failure_is_logged(flush_logged_errors):
+    made, dht, context = works(announce_every="1h")
+    dht.stored = lambda: fail(ArithmeticError("a bug"))
+    dht.awaited.callback(None)
+    made.start()
+    pass_time(context, 100)
+    made.stop()
+    assert len(flush_logged_errors(ArithmeticError)) == 1
 
 
 def test_a_stop_before_the_dht_is_ready():
