@@ -117,15 +117,18 @@ class Items:
                 kept.timer.cancel()
             kept.timer = None
 
-    def dump(self) -> Iterator[bytes]:
-        """What is kept, one row each."""
-        for kept in self._kept.values():
+    def dump(self) -> Iterator[tuple[bytes, bytes]]:
+        """What is kept, one row for each target; others may be kept or forgotten meanwhile."""
+        for target, kept in list(self._kept.items()):
             item = kept.item
-            yield encode(
-                {
-                    b"k": item.key, b"s": item.salt, b"q": item.sequence, b"g": item.signature,
-                    b"v": encode(item.value),
-                }
+            yield (
+                target,
+                encode(
+                    {
+                        b"k": item.key, b"s": item.salt, b"q": item.sequence, b"g": item.signature,
+                        b"v": encode(item.value),
+                    }
+                ),
             )  # fmt: skip
 
     def load(self, row: bytes) -> None:

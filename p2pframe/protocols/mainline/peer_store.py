@@ -157,10 +157,13 @@ class PeerStore:
                 self._size -= len(run) // width
 
     def dump(self, now: float) -> Iterator[tuple[bytes, bytes]]:
-        """Rows for storage; times are kept as ages."""
+        """Rows for storage; times are kept as ages. Peers may come and go meanwhile."""
         for six, runs in self._runs.items():
             width = 23 if six else 11
-            for info_hash, run in runs.items():
+            for info_hash in list(runs):
+                run = runs.get(info_hash)
+                if run is None:
+                    continue
                 ages = b"".join(
                     run[at : at + width - 4]
                     + max(0, int(now) - int.from_bytes(run[at + width - 4 : at + width], "big")).to_bytes(4, "big")

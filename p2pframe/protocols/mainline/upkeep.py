@@ -35,6 +35,7 @@ class Upkeep:
         self._save = save
         self._timer: IDelayedCall | None = None
         self._saved = dht.context.reactor.seconds()
+        self._saving = False
         self._searching: dict[Endpoint, Search] = {}
         self._bootstrapped: dict[Endpoint, None] = {}
         self._stopped = False
@@ -70,9 +71,10 @@ class Upkeep:
         for endpoint in dht.endpoints:
             alone |= self._step(endpoint, now)
         dht.expire(now)
-        if now - self._saved >= dht.config.save_interval:
+        if now - self._saved >= dht.config.save_interval and not self._saving:
             self._saved = now
-            self._save().addErrback(self._not_saved)
+            self._saving = True
+            self._save().addErrback(self._not_saved).addBoth(self._saved_all)
         self._next(min(_ALONE, dht.config.upkeep) if alone else dht.config.upkeep)
 
     def _step(self, endpoint: Endpoint, now: float) -> bool:
@@ -134,6 +136,9 @@ class Upkeep:
             self._dht.bootstrapped(endpoint)
             # The far buckets soon: the nearer ones were filled by the search for ourselves.
             self._next(1.0)
+
+    def _saved_all(self, _: object) -> None:
+        self._saving = False
 
     def _not_saved(self, failure: Failure) -> None:
         self._dht.context.log.error("the DHT's state was not saved: {error}", error=failure.getErrorMessage())
