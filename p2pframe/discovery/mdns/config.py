@@ -36,7 +36,10 @@ class MdnsConfig(PluginConfig):
     rescan: Duration = live(30.0, ge=1, description="How often the interfaces are looked at again.")
     instances: int = live(200, ge=1, description="Instances that are kept of one link; more are not looked at.")
     per_source: int = live(20, ge=1, description="Instances that one address of the link may tell of.")
-    rate: int = live(100, ge=1, description="Messages a second that are heard of one address.")
+    rate: int = live(
+        100, ge=1, description="Messages a second that are heard of one address; each 1440 bytes count for one."
+    )
+    rate_of_all: int = live(1000, ge=1, description="The same for all addresses of one link together.")
 
     @field_validator("service")
     @classmethod

@@ -222,7 +222,7 @@ class MdnsDiscovery:
 
     async def _open_link(self, interface: NetworkInterface, version: int) -> bool:
         which = interface.index, version
-        link = Link(self.context, interface, version, self._heard, self._left_out, lambda: self.config.rate)
+        link = Link(self.context, interface, version, self._heard, self._left_out, self._rates)
         try:
             await link.open()
         except Exception as error:  # noqa: BLE001 - whatever an interface can't do: the others can
@@ -243,6 +243,9 @@ class MdnsDiscovery:
         if self._browsing:
             browser.begin()
         return True
+
+    def _rates(self) -> tuple[int, int]:
+        return self.config.rate, self.config.rate_of_all
 
     def _addresses(self, interface: NetworkInterface) -> list[str]:
         """Where we are reached on an interface; that of another is nobody's business there."""

@@ -29,7 +29,8 @@ class Link(DatagramProtocol):
     """Multicast DNS on one interface, over IPv4 or IPv6.
 
     `heard` is called with each message and where it comes from; `left_out` with the reason for what was not looked at:
-    `off link`, `malformed`, `too many`, `port`. `rate` messages a second are heard of one source.
+    `off link`, `malformed`, `too many`, `port`. `rates` gives how many messages a second are heard of one source and of
+    all together, where a large one counts for as many as it is packets large.
 
     That a message was sent with a hop limit of 255 can't be seen through Twisted: that its source is an address of the
     link is what keeps others out. A router passes no group of this kind, and on such a source the replies go nowhere.
@@ -44,14 +45,14 @@ class Link(DatagramProtocol):
         version: int,
         heard: Callable[[Link, Message, tuple[str, int]], None],
         left_out: Callable[[str], None],
-        rate: Callable[[], int],
+        rates: Callable[[], tuple[int, int]],
     ) -> None:
         self.interface = interface
         self.version = version
         self._context = context
         self._heard = heard
         self._left_out = left_out
-        self._rate = rate
+        self._rates = rates
         self._port: IListeningPort | None = None
         self._networks = [one.network for one in interface.addresses if one.version == version]
         self._own = {str(one.ip) for one in interface.addresses}
@@ -59,6 +60,7 @@ class Link(DatagramProtocol):
         """What we have sent lately: it comes back to us, as others on this host must hear it too."""
         self._second = -1
         self._counts: Counter[str] = Counter()
+        self._count = 0
 
     @property
     def label(self) -> str:
@@ -134,7 +136,7 @@ class Link(DatagramProtocol):
             return
         if host.partition("%")[0] in self._own and datagram in self._sent:
             return
-        if not self._counted(host):
+        if not self._counted(host, 1 + len(datagram) // wire.ROOM):
             self._left_out("too many")
             return
         try:
@@ -151,15 +153,20 @@ class Link(DatagramProtocol):
             return
         self._heard(self, message, (host, port))
 
-    def _counted(self, host: str) -> bool:
+    def _counted(self, host: str, cost: int) -> bool:
         second = int(self._context.reactor.seconds())
         if second != self._second:
             self._second = second
             self._counts.clear()
+            self._count = 0
         if host not in self._counts and len(self._counts) >= _SOURCES:
             return False
-        self._counts[host] += 1
-        return self._counts[host] <= self._rate()
+        of_one, of_all = self._rates()
+        if self._counts[host] >= of_one or self._count >= of_all:
+            return False
+        self._counts[host] += cost
+        self._count += cost
+        return True
 
 
 def _parts(message: Message) -> list[Message]:

@@ -7,8 +7,9 @@ from random import Random
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from p2pframe.discovery.mdns.service import Service
-from p2pframe.discovery.mdns.wire import Message, Record
+from p2pframe.discovery.mdns import wire
+from p2pframe.discovery.mdns.service import ENUMERATION, Service
+from p2pframe.discovery.mdns.wire import Message, Question, Record
 
 PORT = 5353
 SHARED = (0.02, 0.12)
@@ -20,7 +21,9 @@ APART = 1.0
 LEGACY_TTL = 10
 """Seconds that a resolver which knows nothing of multicast may keep an answer (section 6.7)."""
 GROUPS = 64
-"""Answers that wait at once on one link."""
+"""Answers that wait at once on one link; more are given at once."""
+QUESTIONS = 16
+"""Questions of one message, about our names, that are looked at. We have four names of at most two types."""
 
 
 class _Waiting:
@@ -66,22 +69,28 @@ class Responder:
         if service is None or not addresses:
             return
         if not message.questions and message.answers:
-            self._known_too(message.answers, source[0], message.truncated)
+            self._known_too(message.answers, source[0])
             return
+        questions = [one for one in dict.fromkeys(message.questions) if service.has(one.name)]
+        if len(questions) > QUESTIONS:
+            self._left_out("questions")
+            del questions[QUESTIONS:]
         if source[1] != PORT:
-            self._answer_plainly(service, addresses, message, source)
+            self._answer_plainly(service, addresses, questions, message.id, source)
             return
+        # Of what comes to a shared port alone only one program gets to see anything, and it need not be the asker.
+        here = source[0].partition("%")[0] in addresses
         known = _known(message.answers)
         alone: dict[object, Record] = {}
         at_once: dict[object, Record] = {}
         later: dict[object, Record] = {}
         now = self._reactor.seconds()
-        for question in dict.fromkeys(message.questions):
+        for question in questions:
             for record in service.answers(question, addresses):
                 if known.get(record.identity, 0) * 2 >= record.ttl:
                     continue
                 told = self._told.get(record.identity)
-                if question.unicast and told is not None and now - told < record.ttl / 4:
+                if question.unicast and not here and told is not None and now - told < record.ttl / 4:
                     alone[record.identity] = record
                 elif record.flush and not message.truncated:
                     at_once[record.identity] = record
@@ -97,8 +106,11 @@ class Responder:
             self._later(list(later.values()), source[0], MORE if message.truncated else SHARED)
 
     def heard(self, records: Sequence[Record]) -> None:
-        """What somebody has told everybody need not be told again (section 7.4)."""
-        told = {one.identity: one.ttl for one in records}
+        """What somebody has told everybody need not be told again (section 7.4).
+
+        Whether it was for everybody can't be seen here, so that is believed of nothing that nobody but us has to say.
+        """
+        told = {one.identity: one.ttl for one in records if wire.key(one.name) == ENUMERATION}
         for waiting in self._waiting:
             waiting.records = [one for one in waiting.records if told.get(one.identity, 0) < one.ttl]
 
@@ -124,19 +136,25 @@ class Responder:
         self._timer = None
 
     def _answer_plainly(
-        self, service: Service, addresses: Sequence[str], message: Message, source: tuple[str, int]
+        self,
+        service: Service,
+        addresses: Sequence[str],
+        questions: Sequence[Question],
+        id: int,
+        source: tuple[str, int],
     ) -> None:
         """A resolver of plain DNS: answered as by a server (section 6.7)."""
-        found = [one for question in message.questions for one in service.answers(question, addresses)]
+        answers = {one.identity: one for question in questions for one in service.answers(question, addresses)}
+        found = list(answers.values())
         if not found:
             return
         more = service.additional(found, addresses)
         plain = [
             [one._replace(ttl=min(one.ttl, LEGACY_TTL), flush=False) for one in records] for records in (found, more)
         ]
-        self._send(Message(True, message.questions, plain[0], additional=plain[1], id=message.id), source)
+        self._send(Message(True, questions, plain[0], additional=plain[1], id=id), source)
 
-    def _known_too(self, answers: Sequence[Record], source: str, more: bool) -> None:
+    def _known_too(self, answers: Sequence[Record], source: str) -> None:
         """The rest of what an asker knows (section 7.2)."""
         known = _known(answers)
         for waiting in self._waiting:
@@ -144,8 +162,10 @@ class Responder:
                 waiting.records = [one for one in waiting.records if known.get(one.identity, 0) * 2 < one.ttl]
 
     def _later(self, records: list[Record], source: str, within: tuple[float, float]) -> None:
+        self._waiting = [one for one in self._waiting if one.records]
         if len(self._waiting) >= GROUPS:
             self._left_out("answers")
+            self._tell(records, APART)
             return
         due = self._reactor.seconds() + self._rng.uniform(*within)
         self._waiting.append(_Waiting(due, source, records))

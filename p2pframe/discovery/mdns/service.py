@@ -37,6 +37,7 @@ class Service:
         self._txt = wire.txt_data(texts)
         self._made: dict[tuple[str, ...], list[Record]] = {}
         """The unique records, by the addresses that they are for."""
+        self._names = self._our_names()
 
     @property
     def instance_name(self) -> Name:
@@ -55,6 +56,14 @@ class Service:
         else:
             self.host = _next(self.host, _SUFFIXED, "-{}")
         self._made.clear()
+        self._names = self._our_names()
+
+    def has(self, name: Name) -> bool:
+        """Whether there are records of ours by this name."""
+        return wire.key(name) in self._names
+
+    def _our_names(self) -> frozenset[Name]:
+        return frozenset(wire.key(one) for one in (self.instance_name, self.host_name, self.kind, ENUMERATION))
 
     def unique(self, addresses: Sequence[str]) -> list[Record]:
         """The records that nobody else may have, on a link where we are reached at these addresses."""

@@ -35,6 +35,8 @@ _TOP = 0x8000
 _POINTERS = 0x4000
 _MOST_POINTERS = 32
 """Pointers of one name. Without a bound 700 names of 4000 pointers each could be made of one message."""
+_MOST_LABELS = 4000
+"""Labels of all names of one message. A pointer of two bytes stands for up to 127 of them, and each costs time."""
 
 
 class MdnsError(P2PFrameError):
@@ -100,11 +102,13 @@ def parse(data: bytes) -> Message | None:
     if questions + sum(counts) > MOST_RECORDS:
         raise MdnsError(f"more than {MOST_RECORDS} records")
     at = 12
+    labels = 0
     asked = []
     sections: list[list[Record]] = []
     try:
         for _ in range(questions):
             name, at = _read_name(data, at)
+            labels = _counted(labels, name)
             type, cls = _QUESTION.unpack_from(data, at)
             at += _QUESTION.size
             if cls & ~_TOP in (IN, ANY):
@@ -114,13 +118,16 @@ def parse(data: bytes) -> Message | None:
             sections.append(section)
             for _ in range(count):
                 name, at = _read_name(data, at)
+                labels = _counted(labels, name)
                 type, cls, ttl, length = _RECORD.unpack_from(data, at)
                 at += _RECORD.size
                 end = at + length
                 if end > len(data):
                     raise MdnsError("a record ends beyond the message")
                 if cls & ~_TOP == IN:
-                    section.append(Record(name, type, ttl, _read_data(data, type, at, end), bool(cls & _TOP)))
+                    read, within = _read_data(data, type, at, end)
+                    labels = _counted(labels, within)
+                    section.append(Record(name, type, ttl, read, bool(cls & _TOP)))
                 at = end
     except struct.error:
         raise MdnsError("the message ends within a record") from None
@@ -270,17 +277,24 @@ def _read_name(data: bytes, at: int) -> tuple[Name, int]:
     raise MdnsError("a name is longer than 255 bytes, or than the message")
 
 
-def _read_data(data: bytes, type: int, at: int, end: int) -> bytes:
-    """The data of a record, with the names in it written out."""
+def _counted(labels: int, name: Name) -> int:
+    labels += len(name)
+    if labels > _MOST_LABELS:
+        raise MdnsError(f"more than {_MOST_LABELS} labels")
+    return labels
+
+
+def _read_data(data: bytes, type: int, at: int, end: int) -> tuple[bytes, Name]:
+    """The data of a record, with the name in it written out; and that name."""
     if type not in (PTR, SRV):
-        return data[at:end]
+        return data[at:end], ()
     begin = at + 6 if type == SRV else at
     if begin >= end:
         raise MdnsError("a record is too short for the name in it")
     name, after = _read_name(data, begin)
     if after != end:
         raise MdnsError("a record is longer or shorter than the name in it")
-    return data[at:begin] + name_data(name)
+    return data[at:begin] + name_data(name), name
 
 
 def _write_name(out: bytearray, name: Name, seen: dict[Name, int] | None) -> None:
