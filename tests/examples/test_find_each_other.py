@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests.interop.processes import P2PNode, free_port
+from tests.interop.processes import P2PNode, free_port, wait_until
 
 FOLDER = Path(__file__).parents[2] / "examples" / "find-each-other"
 WAYS = sorted(path.stem.removesuffix("-a") for path in FOLDER.glob("*-a.yaml"))
@@ -22,9 +22,21 @@ PORT = re.compile(r"(?<=127\.0\.0\.1:)\d+")
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 
 
+COMMON = {"peer-exchange"}
+"""Ways of which both nodes know a third one."""
+LISTENS = {"peer-exchange": ("18651", "18652"), "dns-seed": ("18661", "18662")}
+"""Ways that are about one more peer: where the two listen, as one of them has to call the other."""
+
+
+def nodes_of(way: str) -> list[str]:
+    """The configs of a way, in the order in which they are started."""
+    return [*(["common"] if way in COMMON else []), "a", "b"]
+
+
 def test_there_is_a_pair_for_each_way() -> None:
-    assert {path.name for path in FOLDER.glob("*.yaml")} == {f"{way}-{which}.yaml" for way in WAYS for which in "ab"}
-    assert set(WAYS) >= {"dht", "file", "http", "static"}
+    named = {f"{way}-{which}.yaml" for way in WAYS for which in nodes_of(way)}
+    assert {path.name for path in FOLDER.glob("*.yaml")} == named
+    assert set(WAYS) >= {"dht", "dns-seed", "file", "http", "peer-exchange", "static"}
 
 
 @contextmanager
@@ -62,10 +74,11 @@ def test_the_two_find_each_other(way: str, tmp_path: Path) -> None:
         return str(ports.setdefault(found[0], 0) or ports.update({found[0]: free_port()}) or ports[found[0]])
 
     ours: Callable[[str], str] = lambda text: PORT.sub(here, text)  # noqa: E731
-    (tmp_path / "peers.txt").write_text(ours((FOLDER / "peers.txt").read_text()))
+    for peers_file in FOLDER.glob("*.txt"):
+        (tmp_path / peers_file.name).write_text(ours(peers_file.read_text()))
     with ExitStack() as stack:
         nodes = []
-        for which in "ab":
+        for which in nodes_of(way):
             node = P2PNode(f"{way}-{which}", tmp_path, {})
             node.path.write_text(ours((FOLDER / f"{way}-{which}.yaml").read_text()))
             nodes.append(stack.enter_context(node))
@@ -76,5 +89,14 @@ def test_the_two_find_each_other(way: str, tmp_path: Path) -> None:
             node.start(ready="node started")
         for node in nodes:
             node.wait_for("peer 127.0.0.1:", 40)
+        if way in LISTENS:
+            a, b = nodes[-2:]
+            there = [(a, ports[LISTENS[way][1]]), (b, ports[LISTENS[way][0]])]
+            wait_until(
+                "one of the two has called the other",
+                lambda: any(f"peer 127.0.0.1:{port}" in node.log() for node, port in there),
+                40,
+                lambda: "\n".join(node.tail() for node in nodes),
+            )
         for node in nodes:
             node.stop()
