@@ -28,6 +28,7 @@ from typing import Generic, TypeVar
 A = TypeVar("A", bound=Hashable)
 
 NEW, ASKED, LATE, ANSWERED, FAILED = range(5)
+_PASSED_BY = frozenset((LATE, FAILED))
 _WIDEST = 3
 """Late answers let at most so many times `alpha` queries be under way."""
 _ROUNDS = 3
@@ -83,6 +84,8 @@ class Lookup(Generic[A]):
         self.per_reply = per_reply
         self.queries = 0
         self.failures = 0
+        self.left_out = 0
+        """Nodes that were not remembered, or were forgotten again: there were `most` already."""
         self._own = own
         self._host = host
         self._group = group
@@ -214,14 +217,15 @@ class Lookup(Generic[A]):
     def _wanted(self, path: int) -> list[Candidate[A]]:
         """Those to be asked next: new ones among the k nearest, where who has failed or is late does not count."""
         wanted: list[Candidate[A]] = []
-        counted = 0
+        left = self.k
         for candidate in self._paths[path]:
-            if candidate.state in (FAILED, LATE):
+            state = candidate.state
+            if state in _PASSED_BY:
                 continue
-            counted += 1
-            if candidate.state == NEW:
+            if state == NEW:
                 wanted.append(candidate)
-            if counted >= self.k:
+            left -= 1
+            if not left:
                 break
         return wanted
 
@@ -236,18 +240,18 @@ class Lookup(Generic[A]):
         return sum(one.state == FAILED and one.distance < reach for path in self._paths for one in path)
 
     def _all_done(self) -> bool:
-        return all(self._path_done(path) for path in range(len(self._paths)))
+        return False not in map(self._path_done, self._paths)
 
-    def _path_done(self, path: int) -> bool:
+    def _path_done(self, path: list[Candidate[A]]) -> bool:
         """Nobody is new, asked or late among the nearest up to the k-th that has answered."""
-        counted = 0
-        for candidate in self._paths[path]:
+        left = self.k
+        for candidate in path:
             state = candidate.state
             if state == ANSWERED:
-                counted += 1
-                if counted >= self.k:
+                left -= 1
+                if not left:
                     return True
-            elif state in (ASKED, LATE) or (state == NEW and self.queries < self.most):
+            elif state != FAILED and (state != NEW or self.queries < self.most):
                 return False
         return True
 
@@ -270,16 +274,23 @@ class Lookup(Generic[A]):
         insort(path, candidate)
 
     def _learn(self, candidate: Candidate[A], nodes: Iterable[tuple[int, A]]) -> None:
+        known = self._ids
         for number, (identity, address) in enumerate(nodes):
             if number >= self.per_reply:
                 break
-            self._add(identity, address, candidate.path, candidate.hop + 1)
+            if identity not in known:
+                self._add(identity, address, candidate.path, candidate.hop + 1)
 
     def _add(self, identity: int, address: A, path: int, hop: int) -> None:
         if identity in self._ids:
             return
-        host = address if self._host is None else self._host(address)
-        if host in self._places or address in self._places:
+        host: Hashable = address
+        if self._host is not None:
+            host = self._host(address)
+            if host in self._places:
+                return
+        # Addresses to start at stand by themselves.
+        if address in self._places:
             return
         group = None if self._group is None else self._group(address)
         if group is not None and group in self._groups:
@@ -287,6 +298,7 @@ class Lookup(Generic[A]):
         held = self._paths[path]
         if self._size >= self.most:
             # Only a nearer one gets in, for the farthest that nobody has asked yet.
+            self.left_out += 1
             last = held[-1] if held else None
             if last is None or last.state != NEW or identity ^ self.target >= last.distance:
                 return
@@ -296,5 +308,9 @@ class Lookup(Generic[A]):
         self._places[host] = None
         if group is not None:
             self._groups[group] = None
-        insort(held, Candidate(identity, address, identity ^ self.target, path, hop))
+        candidate = Candidate(identity, address, identity ^ self.target, path, hop)
+        if not held or held[-1].distance <= candidate.distance:
+            held.append(candidate)
+        else:
+            insort(held, candidate)
         self._size += 1

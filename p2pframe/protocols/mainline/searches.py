@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IDelayedCall
 from p2pframe.kademlia.lookup import Candidate, Lookup
 from p2pframe.model import PeerAddress
 from p2pframe.protocols.mainline.bencode import Value
-from p2pframe.protocols.mainline.compact import unpack_nodes
+from p2pframe.protocols.mainline.compact import NODE, NODE6, unpack_nodes
 from p2pframe.protocols.mainline.krpc import Refusal, Response
 from p2pframe.protocols.mainline.routable import subnet
 
@@ -51,11 +51,13 @@ class Search:
         self._arguments = arguments
         self._heard = heard
         config = endpoint.dht.config
-        table = endpoint.table
+        nearest = endpoint.table.closest(target, STARTS * config.k)
+        self._seen: dict[bytes, None] = {one.note: None for one in nearest if one.note}
+        """Nodes as they stand in replies that were looked at already: most are told of again and again."""
         self.lookup: Lookup[PeerAddress] = Lookup(
             target,
             endpoint.own,
-            [*((one.id, one.address) for one in table.closest(target, STARTS * config.k)), *remembered],
+            [*((one.id, one.address) for one in nearest), *remembered],
             k=config.k,
             alpha=config.alpha,
             paths=config.paths,
@@ -93,19 +95,21 @@ class Search:
     def _go_on(self) -> None:
         # What can't be sent has failed at once, and others take its place: until there are none, or none may be asked.
         lookup = self.lookup
-        while not self._over and not lookup.done:
+        refused = True
+        while refused and not self._over:
+            if lookup.done:
+                self._finish(True)
+                return
+            refused = False
             candidates = lookup.ask()
             for candidate in candidates:
-                self._ask(candidate)
-            farther = [] if candidates else lookup.wider()
-            for candidate, target in farther:
-                self._widen(candidate, target)
-            if not candidates and not farther:
-                break
-        if lookup.done:
-            self._finish(True)
+                refused |= not self._ask(candidate)
+            if not candidates:
+                for candidate, target in lookup.wider():
+                    refused |= not self._widen(candidate, target)
 
-    def _ask(self, candidate: Candidate[PeerAddress]) -> None:
+    def _ask(self, candidate: Candidate[PeerAddress]) -> bool:
+        """Send it the query; False where that can't be, and it has failed by it."""
         endpoint = self.endpoint
 
         def replied(reply: Response | Refusal, given_up: bool) -> None:
@@ -127,9 +131,10 @@ class Search:
         )
         if call is None:
             self.lookup.failed(candidate)
+        return call is not None
 
-    def _widen(self, candidate: Candidate[PeerAddress], target: int) -> None:
-        """Ask for nodes that lie a little farther from the target: those near it are dead."""
+    def _widen(self, candidate: Candidate[PeerAddress], target: int) -> bool:
+        """Ask for nodes that lie a little farther from the target: those near it are dead. False as `_ask`."""
 
         def replied(reply: Response | Refusal, given_up: bool) -> None:
             if not self._over and not given_up:
@@ -142,8 +147,10 @@ class Search:
                 self._go_on()
 
         arguments: dict[bytes, Value] = {b"target": target.to_bytes(20, "big")}
-        if self.endpoint.ask(b"find_node", arguments, candidate.address, replied, lost=lost) is None:
+        call = self.endpoint.ask(b"find_node", arguments, candidate.address, replied, lost=lost)
+        if call is None:
             self.lookup.widened(candidate, ())
+        return call is not None
 
     def _replied(self, candidate: Candidate[PeerAddress], reply: Response | Refusal) -> None:
         if isinstance(reply, Refusal) or (candidate.id is not None and reply.id != candidate.id):
@@ -168,17 +175,28 @@ class Search:
 
     def _nodes(self, reply: Response) -> list[tuple[int, PeerAddress]]:
         endpoint = self.endpoint
-        packed = reply.values.get(b"nodes6" if endpoint.six else b"nodes")
+        packed, size = (
+            (reply.values.get(b"nodes6"), NODE6) if endpoint.six else (reply.values.get(b"nodes"), NODE)
+        )  # fmt: skip
         if not isinstance(packed, bytes):
             return []
-        try:
-            nodes = unpack_nodes(packed, 38 if endpoint.six else 26, PER_REPLY)
-        except ValueError:
+        if len(packed) % size:
             endpoint.dht.malformed.add(1, "nodes")
             return []
+        seen, most = self._seen, self.lookup.most
+        fresh = []
+        for at in range(0, min(len(packed), PER_REPLY * size), size):
+            one = packed[at : at + size]
+            if one not in seen:
+                fresh.append(one)
+                if len(seen) < most:
+                    seen[one] = None
+        if not fresh:
+            return []
+        nodes = unpack_nodes(b"".join(fresh), size, PER_REPLY)
         admissible = endpoint.admissible
-        others = [one for one in nodes if one[0] != endpoint.own]
-        good = [one for one in others if admissible(*one)]
+        others = [node for node in nodes if node[0] != endpoint.own]
+        good = [node for node in others if admissible(*node)]
         if len(good) < len(others):
             endpoint.dht.turned_away.add(len(others) - len(good), "told of")
         return good
@@ -194,6 +212,8 @@ class Search:
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
         endpoint.dht.searches_ended.add(1, "complete" if complete else "out of time")
+        if self.lookup.left_out:
+            endpoint.dht.turned_away.add(self.lookup.left_out, "candidates")
         self._finished.callback(self)
 
     def _cancelled(self, _: object) -> None:
