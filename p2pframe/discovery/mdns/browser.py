@@ -21,10 +21,13 @@ LONGEST = 3600.0
 REFRESHED = (0.80, 0.85, 0.90, 0.95)
 """The parts of its life after which an instance is asked for again."""
 JITTER = 0.02
+APART = 1.0
+"""Seconds between two questions who is there at the least (section 5.2)."""
 GONE = 1.0
 """Seconds that a record lives on after its goodbye, or after another has taken its place (section 10.1)."""
 RESOLVE = (0.1, 1.0, 3.0)
-"""Seconds until the host and the addresses of an instance are asked for, if they have not come with it."""
+"""Seconds until the host and the addresses of an instance are asked for, if they have not come with it. The first is
+also what lies between two such questions, of all instances together."""
 ADDRESSES = 16
 """Addresses of one host."""
 LONGEST_LIFE = 86_400.0
@@ -41,17 +44,20 @@ class Instance(NamedTuple):
 
 
 class _Seen:
-    """An instance as far as it is known; times are those of the reactor."""
+    """An instance as far as one source has told of it; times are those of the reactor.
+
+    `pointed`: it came as the answer to our question, and not only by what is asked for after that.
+    """
 
     __slots__ = (
-        "asked", "expires", "jitter", "learned", "name", "next", "port", "refreshed", "source", "target", "texts",
+        "asked", "expires", "jitter", "learned", "name", "next", "pointed", "port", "refreshed", "target", "texts",
         "ttl",
     )  # fmt: skip
 
-    def __init__(self, name: Name, source: str, jitter: float) -> None:
+    def __init__(self, name: Name, jitter: float) -> None:
         self.name = name
-        self.source = source
         self.jitter = jitter
+        self.pointed = False
         self.learned = 0.0
         self.expires = 0.0
         self.ttl = 0
@@ -62,9 +68,61 @@ class _Seen:
         self.target: Name | None = None
         self.texts: dict[str, str] = {}
 
+    def live(self, record: Record, now: float) -> None:
+        """It is there for as long as a record says."""
+        self.learned = now
+        self.ttl = record.ttl
+        self.expires = now + min(record.ttl, LONGEST_LIFE)
+        self.refreshed = 0
+
+    def refresh_at(self) -> float:
+        """When it is next asked for again; never, where that has been in vain four times."""
+        if self.refreshed >= len(REFRESHED):
+            return self.expires
+        return self.learned + (self.expires - self.learned) * (REFRESHED[self.refreshed] + self.jitter)
+
+
+class _Source:
+    """What one address of the link has told: instances, and by host its addresses, when each was learned and until when
+    it is good."""
+
+    __slots__ = ("hosts", "seen")
+
+    def __init__(self) -> None:
+        self.seen: dict[Name, _Seen] = {}
+        self.hosts: dict[Name, dict[str, tuple[float, float]]] = {}
+
+    def alive(self, seen: _Seen, now: float) -> list[str]:
+        """The addresses at which an instance is reached."""
+        if seen.target is None or not seen.port:
+            return []
+        known = self.hosts.get(wire.key(seen.target), {})
+        return [host for host, (_, expires) in known.items() if expires > now]
+
+    def targets(self) -> dict[Name, list[_Seen]]:
+        """By host: the instances there."""
+        found: dict[Name, list[_Seen]] = {}
+        for seen in self.seen.values():
+            if seen.target is not None:
+                found.setdefault(wire.key(seen.target), []).append(seen)
+        return found
+
+    def forget(self, now: float) -> None:
+        """What is no longer good, and hosts that no instance is at."""
+        self.seen = {which: seen for which, seen in self.seen.items() if seen.expires > now}
+        targets = self.targets()
+        self.hosts = {
+            host: {text: life for text, life in known.items() if life[1] > now}
+            for host, known in self.hosts.items()
+            if host in targets
+        }
+
 
 class Browser:
     """Looks for one service on one link.
+
+    Nobody there can prove anything, and what is sent to us alone nobody else can object to. So each source is believed
+    by itself: it can add to what others say, and neither change it nor take it back.
 
     `send` takes a query; `news` is called when an instance became resolved; `left_out` with the reason for what found
     no room. `bounds` gives how many instances are kept, and how many of them one address may tell of.
@@ -87,11 +145,13 @@ class Browser:
         self._news = news
         self._left_out = left_out
         self._bounds = bounds
-        self._seen: dict[Name, _Seen] = {}
-        self._hosts: dict[Name, dict[str, tuple[float, float]]] = {}
-        """By host: its addresses, when each was learned and until when it is good."""
+        self._sources: dict[str, _Source] = {}
         self._interval = 0.0
         self._next_question = 0.0
+        self._asked_from = 0.0
+        """No question who is there before this, whatever is due; and the same for hosts and addresses."""
+        self._resolved_from = 0.0
+        self._forgotten = 0.0
         self._timer: IDelayedCall | None = None
         self._running = False
 
@@ -111,12 +171,12 @@ class Browser:
         self._timer = None
 
     def found(self) -> list[Instance]:
-        """The instances whose addresses are known."""
+        """The instances whose addresses are known, as each source has it."""
         now = self._reactor.seconds()
         self._forget(now)
         found = []
-        for seen in self._seen.values():
-            hosts = self._alive(seen, now)
+        for source, seen in self._everything():
+            hosts = source.alive(seen, now)
             if hosts:
                 found.append(Instance(seen.name[0].decode("utf-8", "replace"), hosts, seen.port, seen.texts))
         return found
@@ -126,71 +186,83 @@ class Browser:
         if not self._running:
             return
         now = self._reactor.seconds()
-        self._forget(now)
-        before = self._resolved(now)
-        theirs = sum(one.source == source for one in self._seen.values())
+        if now - self._forgotten >= GONE:
+            self._forget(now)
         for record in records:
             if record.type == wire.PTR and wire.key(record.name) == self._kind:
-                theirs += self._heard_of(record, source, now, theirs)
+                self._heard_of(record, source, now)
+        moved: list[_Seen] = []
         for record in records:
-            seen = self._seen.get(wire.key(record.name)) if record.type in (wire.SRV, wire.TXT) else None
-            if seen is not None and record.ttl:
-                self._heard_more(seen, record)
-        targets = {wire.key(seen.target) for seen in self._seen.values() if seen.target is not None}
+            if record.type == wire.SRV and record.ttl:
+                moved += self._heard_place(record, source, now)
+        told = self._sources.get(source)
+        if told is None:
+            return
         for record in records:
-            host = wire.key(record.name)
-            if record.type in (wire.A, wire.AAAA) and host in targets:
-                self._heard_address(host, record, now)
-        if self._resolved(now) - before:
+            if record.type == wire.TXT and record.ttl and (seen := told.seen.get(wire.key(record.name))) is not None:
+                seen.texts = wire.read_txt(record)
+        targets = told.targets()
+        new = False
+        for record in records:
+            if record.type in (wire.A, wire.AAAA) and (host := wire.key(record.name)) in targets:
+                new |= self._heard_address(told, host, record, now)
+                self._ask_in_time(told, host, targets[host], now)
+        if new or any(told.alive(seen, now) for seen in moved):
             self._news()
         self._set_timer()
 
-    def _heard_of(self, record: Record, source: str, now: float, theirs: int) -> bool:
-        """Whether it is a new one; `theirs` are those that its source has told of already."""
+    def _heard_of(self, record: Record, source: str, now: float) -> None:
         name = wire.read_target(record)
-        if name is None or len(name) != len(self._kind) + 1 or wire.key(name[1:]) != self._kind:
-            return False
-        which = wire.key(name)
-        seen = self._seen.get(which)
+        if name is None or not self._is_instance(name):
+            return
+        told = self._sources.get(source)
+        seen = None if told is None else told.seen.get(wire.key(name))
         if not record.ttl:
             if seen is not None:
                 seen.expires = min(seen.expires, now + GONE)
-            return False
-        new = seen is None
-        if seen is None:
-            most, per_source = self._bounds()
-            if len(self._seen) >= most:
-                self._left_out("instances")
-                return False
-            if theirs >= per_source:
-                self._left_out("of one source")
-                return False
-            seen = self._seen[which] = _Seen(name, source, self._rng.uniform(0, JITTER))
-            seen.next = now + RESOLVE[0]
-        seen.learned = now
-        seen.ttl = record.ttl
-        seen.expires = now + min(record.ttl, LONGEST_LIFE)
-        seen.refreshed = 0
-        return new
-
-    def _heard_more(self, seen: _Seen, record: Record) -> None:
-        if record.type == wire.TXT:
-            seen.texts = wire.read_txt(record)
+                # It has said so itself: there is nothing to ask.
+                seen.refreshed, seen.asked = len(REFRESHED), len(RESOLVE)
             return
-        srv = wire.read_srv(record)
-        if srv is not None and srv[0] and srv[1]:
-            seen.port, seen.target = srv
+        seen = seen or self._entered(name, source, now)
+        if seen is None:
+            return
+        seen.pointed = True
+        seen.live(record, now)
+        if seen.asked and not self._sources[source].alive(seen, now):
+            seen.asked, seen.next = 0, now + RESOLVE[0]
 
-    def _heard_address(self, host: Name, record: Record, now: float) -> None:
+    def _heard_place(self, record: Record, source: str, now: float) -> list[_Seen]:
+        """The instance, if it is somewhere else now than it was."""
+        which = wire.key(record.name)
+        told = self._sources.get(source)
+        seen = None if told is None else told.seen.get(which)
+        srv = wire.read_srv(record)
+        if srv is None or not srv[0] or not srv[1]:
+            return []
+        if seen is None:
+            # Somebody else has told of it, and now speaks the one whose it is; or the other way round.
+            if not any(which in other.seen for other in self._sources.values()):
+                return []
+            seen = self._entered(record.name, source, now)
+            if seen is None:
+                return []
+        if not seen.pointed:
+            seen.live(record, now)
+        moved = (seen.port, seen.target) != srv
+        seen.port, seen.target = srv
+        return [seen] if moved else []
+
+    def _heard_address(self, told: _Source, host: Name, record: Record, now: float) -> bool:
+        """Whether it is a new one."""
         address = wire.read_address(record)
         if address is None:
-            return
-        known = self._hosts.setdefault(host, {})
+            return False
+        known = told.hosts.setdefault(host, {})
         text = str(address)
         if not record.ttl:
             if text in known:
                 known[text] = known[text][0], min(known[text][1], now + GONE)
-            return
+            return False
         if record.flush:
             for other, (learned, expires) in known.items():
                 same = (":" in other) == (record.type == wire.AAAA)
@@ -199,49 +271,59 @@ class Browser:
                     known[other] = learned, min(expires, now + GONE)
         if text not in known and len(known) >= ADDRESSES:
             self._left_out("addresses")
-            return
+            return False
+        new = text not in known or known[text][1] <= now
         known[text] = now, now + min(record.ttl, LONGEST_LIFE)
+        return new
 
-    def _alive(self, seen: _Seen, now: float) -> list[str]:
-        if seen.target is None or not seen.port:
-            return []
-        known = self._hosts.get(wire.key(seen.target), {})
-        return [host for host, (_, expires) in known.items() if expires > now]
+    def _ask_in_time(self, told: _Source, host: Name, there: Sequence[_Seen], now: float) -> None:
+        """Before the first of the addresses of a host is no longer good, those who are there are asked for it."""
+        lives = [(at, expires) for at, expires in told.hosts.get(host, {}).values() if expires - now > GONE]
+        if lives:
+            soonest = min(at + (expires - at) * REFRESHED[0] for at, expires in lives)
+            for seen in there:
+                seen.asked, seen.next = 0, soonest
 
-    def _resolved(self, now: float) -> set[tuple[Name, str, int]]:
-        return {
-            (which, host, seen.port) for which, seen in self._seen.items() if seen.expires > now
-            for host in self._alive(seen, now)
-        }  # fmt: skip
+    def _entered(self, name: Name, source: str, now: float) -> _Seen | None:
+        """A new one; None where there is no room for it."""
+        most, per_source = self._bounds()
+        told = self._sources.get(source)
+        if sum(len(one.seen) for one in self._sources.values()) >= most:
+            self._left_out("instances")
+            return None
+        if told is not None and len(told.seen) >= per_source:
+            self._left_out("of one source")
+            return None
+        if told is None:
+            told = self._sources[source] = _Source()
+        seen = told.seen[wire.key(name)] = _Seen(name, self._rng.uniform(0, JITTER))
+        seen.next = now + RESOLVE[0]
+        return seen
+
+    def _is_instance(self, name: Name) -> bool:
+        return len(name) == len(self._kind) + 1 and wire.key(name[1:]) == self._kind
+
+    def _everything(self) -> list[tuple[_Source, _Seen]]:
+        return [(source, seen) for source in self._sources.values() for seen in source.seen.values()]
 
     def _forget(self, now: float) -> None:
-        self._seen = {which: seen for which, seen in self._seen.items() if seen.expires > now}
-        targets = {wire.key(seen.target) for seen in self._seen.values() if seen.target is not None}
-        kept = {}
-        for host, known in self._hosts.items():
-            if host in targets:
-                kept[host] = {text: life for text, life in known.items() if life[1] > now}
-        self._hosts = kept
+        self._forgotten = now
+        for source in self._sources.values():
+            source.forget(now)
+        self._sources = {address: source for address, source in self._sources.items() if source.seen}
 
     # --- questions ---
-
-    def _refresh_at(self, seen: _Seen) -> float:
-        """When it is next asked for again; never, where that has been in vain four times."""
-        if seen.refreshed >= len(REFRESHED):
-            return seen.expires
-        life = seen.expires - seen.learned
-        return seen.learned + life * (REFRESHED[seen.refreshed] + seen.jitter)
 
     def _set_timer(self) -> None:
         if not self._running:
             return
+        ask, resolve = self._next_question, self._next_question
+        for _, seen in self._everything():
+            ask = min(ask, seen.refresh_at())
+            if seen.asked < len(RESOLVE):
+                resolve = min(resolve, seen.next)
         now = self._reactor.seconds()
-        due = [self._next_question]
-        for seen in self._seen.values():
-            due.append(self._refresh_at(seen))
-            if seen.asked < len(RESOLVE) and not self._alive(seen, now):
-                due.append(seen.next)
-        wait = max(0.001, min(due) - now)
+        wait = max(0.001, min(max(ask, self._asked_from), max(resolve, self._resolved_from)) - now)
         if self._timer is not None and self._timer.active():
             self._timer.reset(wait)
         else:
@@ -251,25 +333,37 @@ class Browser:
         self._timer = None
         now = self._reactor.seconds()
         self._forget(now)
-        ask = now >= self._next_question
-        if ask:
-            self._next_question = now + self._interval
-            self._interval = min(self._interval * 2, LONGEST)
-        for seen in self._seen.values():
-            if seen.refreshed < len(REFRESHED) and now >= self._refresh_at(seen):
-                seen.refreshed += 1
-                ask = True
-        if ask:
-            self._ask(now)
-        self._resolve(now)
+        if now >= self._asked_from:
+            ask = now >= self._next_question
+            if ask:
+                self._next_question = now + self._interval
+                self._interval = min(self._interval * 2, LONGEST)
+            for _, seen in self._everything():
+                while seen.refreshed < len(REFRESHED) and now >= seen.refresh_at():
+                    seen.refreshed += 1
+                    ask = True
+            if ask:
+                self._asked_from = now + APART
+                self._ask(now)
+        if now >= self._resolved_from:
+            self._resolve(now)
         self._set_timer()
 
     def _ask(self, now: float) -> None:
-        """Who is there, but for those whom we know well (section 7.1)."""
+        """Who is there, but for those whom we know well (section 7.1): from all who have told of them."""
+        well: dict[Name, tuple[_Seen, int]] = {}
+        doubtful: set[Name] = set()
+        for _, seen in self._everything():
+            which = wire.key(seen.name)
+            left = seen.expires - now
+            if not seen.pointed or left * 2 <= seen.ttl:
+                doubtful.add(which)
+            elif which not in well or left < well[which][1]:
+                well[which] = seen, int(left)
         known = [
-            Record(self._kind, wire.PTR, int(left), wire.name_data(seen.name))
-            for seen in self._seen.values()
-            if (left := seen.expires - now) * 2 > seen.ttl
+            Record(self._kind, wire.PTR, left, wire.name_data(seen.name))
+            for which, (seen, left) in well.items()
+            if which not in doubtful
         ]
         lots = wire.packed(known, wire.ROOM - 100) or [[]]
         for number, lot in enumerate(lots):
@@ -277,10 +371,10 @@ class Browser:
             self._send(Message(False, questions, lot, truncated=number + 1 < len(lots)))
 
     def _resolve(self, now: float) -> None:
-        """The hosts and addresses of those that came without."""
+        """The hosts and addresses of those that came without, or whose addresses are old."""
         questions: dict[Question, None] = {}
-        for seen in self._seen.values():
-            if seen.asked >= len(RESOLVE) or now < seen.next or self._alive(seen, now):
+        for _, seen in self._everything():
+            if seen.asked >= len(RESOLVE) or now < seen.next:
                 continue
             if len(questions) >= 2 * _AT_ONCE:
                 break
@@ -293,6 +387,7 @@ class Browser:
                 questions[Question(seen.target, wire.A)] = None
                 questions[Question(seen.target, wire.AAAA)] = None
         if questions:
+            self._resolved_from = now + RESOLVE[0]
             self._send(Message(False, list(questions)))
 
 

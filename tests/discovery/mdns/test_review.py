@@ -10,7 +10,7 @@ from p2pframe.discovery.mdns import wire
 from p2pframe.discovery.mdns.link import _parts
 from p2pframe.discovery.mdns.wire import MdnsError, Message, Question
 from tests.discovery.mdns.test_mdns import Alone
-from tests.discovery.mdns.test_parts import HERE, KIND, World, there
+from tests.discovery.mdns.test_parts import HERE, KIND, Looking, World, there
 
 SOMEBODY = ("192.0.2.9", 40_000)
 
@@ -116,3 +116,100 @@ def test_all_sources_together_can_not_keep_it_busy():
     alone.run(1.1)
     alone.hear(b"")
     assert alone.left_out("too many") == 80
+
+
+# --- what is known of others ---
+
+
+def asked(sent, *types):
+    return [at for at, message in sent for one in message.questions if one.type in types]
+
+
+def test_who_is_there_stays_found_for_as_long_as_it_answers():
+    """Addresses live for two minutes, instances for 75: the former must be asked for all the while."""
+    looking = Looking()
+    looking.hear(*there())
+    missed = 0
+    for _ in range(4 * 3600):
+        sent = looking.run(0.5, 0.1)
+        if asked(sent, wire.A):
+            looking.hear(there()[-1])
+        if any(one.questions[0].type == wire.PTR and not one.answers for _, one in sent):
+            looking.hear(there()[0])
+        missed += not looking.found()
+    assert missed == 0
+    # And no more than is needed: the last fifth of two minutes begins each 96 seconds.
+    assert len(asked(looking.sent, wire.A)) == pytest.approx(7200 / 96, abs=4)
+
+
+def test_who_comes_back_is_asked_for_its_address_again():
+    looking = Looking()
+    looking.hear(*there()[:3])
+    looking.run(20)
+    looking.sent.clear()
+    looking.hear(there()[0])
+    assert asked(looking.run(1), wire.A)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        [there()[0]._replace(ttl=0)],
+        [one._replace(ttl=0) for one in there()],
+        there(hosts=("192.0.2.66",))[-1:],
+        there(port=1, host="liar", hosts=("192.0.2.66",)),
+        there(port=1, hosts=("192.0.2.66",)),
+        there(hosts=[f"192.0.2.{number}" for number in range(60, 80)])[-20:],
+    ],
+)
+def test_nobody_takes_back_what_another_has_said(lie):
+    """Neither by a goodbye nor by a flush nor by another place: it could be sent to us alone, so none could object."""
+    looking = Looking()
+    looking.hear(*there())
+    looking.run(2)
+    looking.hear(*lie, source="192.0.2.66")
+    looking.run(5)
+    assert ("you", ("192.0.2.50",), 7) in looking.found()
+
+
+def test_who_says_it_first_does_not_keep_out_whose_it_is():
+    looking = Looking()
+    looking.hear(*there(port=1, hosts=[f"192.0.2.{number}" for number in range(60, 90)]), source="192.0.2.66")
+    looking.run(2)
+    # The one whose name it is says its place when asked for it, and need not say that it is there.
+    looking.hear(*there()[1:])
+    assert ("you", ("192.0.2.50",), 7) in looking.found()
+    assert any(not message.answers for _, message in looking.run(100) if message.questions[0].type == wire.PTR)
+
+
+def test_a_goodbye_is_no_reason_to_ask():
+    """With many on a link each goodbye would bring four questions of each of them."""
+    looking = Looking()
+    looking.hear(*there())
+    looking.run(1000, 1.0)
+    looking.sent.clear()
+    looking.hear(there()[0]._replace(ttl=0))
+    looking.run(5)
+    assert looking.sent == []
+    assert looking.found() == set()
+
+
+def test_short_lives_do_not_make_us_ask_without_end():
+    looking = Looking()
+    looking.run(300, 1.0)
+    looking.sent.clear()
+    for round in range(10):
+        for number in range(20):
+            looking.hear(there(f"n{number} {round}")[0]._replace(ttl=1))
+        looking.run(1, 0.01)
+    assert len(asked(looking.sent, wire.PTR)) <= 11
+    assert len(looking.sent) - len(asked(looking.sent, wire.PTR)) <= 101
+
+
+def test_a_message_of_one_costs_nothing_for_what_all_others_have_said():
+    looking = Looking()
+    for number in range(200):
+        hosts = [f"192.0.2.{one + 1}" for one in range(16)]
+        looking.hear(*there(f"n{number}", host=f"h{number}", hosts=hosts), source=f"192.0.2.{number // 20 + 50}")
+    looking.hear(*there("last", host="last"), source="192.0.2.99")
+    assert looking.left_out == ["instances"]
