@@ -122,6 +122,8 @@ class Crawler:
         metrics = context.metrics
         self._visits = metrics.counter("crawler_visits_total", "Visits by how they ended.", ["outcome"])
         self._left = metrics.counter("crawler_left_out_total", "Addresses that are not remembered, by why.", ["why"])
+        self._rests = metrics.counter("crawler_rests_total", "Times that a full `queue` of results held up visits.")
+        self._resting = False
         self._due: deque[str] = deque()
         self._groups: dict[str, float] = {}
         self._under_way: dict[str, Deferred[None]] = {}
@@ -178,6 +180,9 @@ class Crawler:
             writing.addErrback(self._not_written).addBoth(self._has_written)
         # What was not spent is not saved up: a rest is followed by no rush.
         self._spent = max(self._spent, now - 1.0)
+        rested, self._resting = self._resting, len(self._results) >= config.queue
+        if self._resting and not rested:
+            self._rests.add()
         looks = len(self._due)
         while looks and self._may(now):
             looks -= 1
@@ -257,7 +262,12 @@ class Crawler:
         self._written = self.context.reactor.seconds() + 30.0
 
     def _others(self, visit: Visit | None) -> Iterable[str]:
-        return () if visit is None else (str(one.address) for one in visit.peers[: self.config.ask])
+        if visit is None:
+            return ()
+        told, ask = visit.peers, self.config.ask
+        if len(told) > ask:
+            self._left.add(len(told) - ask, "more than asked for")
+        return (str(one.address) for one in told[:ask])
 
     def _wanted(self, texts: Iterable[str]) -> list[tuple[str, str]]:
         """Addresses with their netgroups, but for those that are to be left alone."""

@@ -225,6 +225,8 @@ class DnsSeedServer:
             entry.asked = now
             for found in visit.peers[:peers]:
                 self._watch_new(found.address, now)
+            if len(visit.peers) > peers:
+                self._turned_away.add(len(visit.peers) - peers, "more than asked for")
         self._visits.add(1, "answered")
         self._store([(str(entry.address).encode(), entry.row())], ())
 

@@ -79,6 +79,7 @@ class Calls:
         self._grace = grace
         self._ended = ended
         self._calls: dict[bytes, Call] = {}
+        self._lost: dict[Call, None] = {}
         self._under_way = 0
 
     def __len__(self) -> int:
@@ -154,6 +155,10 @@ class Calls:
         self._under_way -= 1
         self.round_trips.lost(call.address)
         self._ended.add(1, "lost")
+        while len(self._lost) >= self._most():
+            self._ended.add(1, "forgotten")
+            self._over(next(iter(self._lost)))
+        self._lost[call] = None
         call.timer = self._clock.callLater(self._grace(), self._over, call)
         if call.lost is not None:
             call.lost()
@@ -161,6 +166,7 @@ class Calls:
     def _over(self, call: Call) -> None:
         if call.state != LOST:
             self._under_way -= 1
+        self._lost.pop(call, None)
         call.state = OVER
         self._calls.pop(call.transaction, None)
         if call.timer is not None and call.timer.active():
