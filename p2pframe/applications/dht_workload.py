@@ -12,6 +12,7 @@ Each lookup is one log event. Beside its text it has these fields:
     lookup    what was looked for: `peers` of a topic, or an `item`
     found     whether there was any
     seconds   from the first query to the end of the search (an item's ends with the first answer that has it)
+    first     from the first query to the first answer with what was looked for; None where there was none
     hops      nodes that told of one another on the way to the nearest; None for items and for what failed
     queries   messages sent for it; None likewise
     lost      those of them without an answer; None likewise
@@ -182,7 +183,9 @@ class DhtWorkload:
         except P2PFrameError as error:
             self._failed("peers", target, began, error)
             return
-        self._tell("peers", target, bool(found.peers), found.seconds, found.hops, found.queries, found.lost)
+        self._tell(
+            "peers", target, bool(found.peers), found.seconds, found.first, found.hops, found.queries, found.lost
+        )
 
     async def _find_item(self, target: bytes) -> None:
         began = self._clock.seconds()
@@ -191,7 +194,8 @@ class DhtWorkload:
         except P2PFrameError as error:
             self._failed("item", target, began, error)
             return
-        self._tell("item", target, item is not None, self._clock.seconds() - began)
+        seconds = self._clock.seconds() - began
+        self._tell("item", target, item is not None, seconds, None if item is None else seconds)
 
     def _tell(
         self,
@@ -199,6 +203,7 @@ class DhtWorkload:
         target: bytes,
         found: bool,
         seconds: float,
+        first: float | None,
         hops: int | None = None,
         queries: int | None = None,
         lost: int | None = None,
@@ -208,7 +213,8 @@ class DhtWorkload:
         self._looked.add(1, kind, "found" if found else "not found")
         self._log.info(
             "looked for {lookup} of {target}: found {found}, {seconds:.3f} s, {hops} hops, {queries} queries",
-            lookup=kind, target=target.hex(), found=found, seconds=seconds, hops=hops, queries=queries, lost=lost,
+            lookup=kind, target=target.hex(), found=found, seconds=seconds, first=first, hops=hops, queries=queries,
+            lost=lost,
         )  # fmt: skip
 
     def _failed(self, kind: str, target: bytes, began: float, error: P2PFrameError) -> None:
@@ -218,7 +224,7 @@ class DhtWorkload:
         self._log.warn(
             "looked for {lookup} of {target}: {error}",
             lookup=kind, target=target.hex(), error=str(error), found=False, seconds=self._clock.seconds() - began,
-            hops=None, queries=None, lost=None,
+            first=None, hops=None, queries=None, lost=None,
         )  # fmt: skip
 
     # --- within ---

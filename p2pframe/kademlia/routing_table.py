@@ -155,8 +155,11 @@ class RoutingTable(Generic[A]):
             return False
         if identity in bucket.waiting:
             return False
-        if self._host is not None and self._host(address) in self._hosts:
-            return False
+        if self._host is not None:
+            other = self._hosts.get(self._host(address))
+            if other is not None:
+                # Perhaps it has a new id: an answer from the very address of the old one shows it.
+                return self._address_of(other) == address
         return len(bucket.contacts) < self.k or len(bucket.waiting) < self.replacements or self._splits(bucket)
 
     def failed(self, identity: int, address: A, now: float) -> None:
@@ -302,6 +305,11 @@ class RoutingTable(Generic[A]):
                 self._place(bucket, contact, host)
                 return True
         return self._wait(bucket, contact, host)
+
+    def _address_of(self, identity: int) -> A | None:
+        bucket = self._bucket(identity)
+        known = bucket.contacts.get(identity) or bucket.waiting.get(identity)
+        return None if known is None else known.address
 
     def _moved(self, identity: int, address: A) -> bool:
         """Whoever answers from the very address of a contact has taken its place, under a new id: that one is gone."""

@@ -162,3 +162,15 @@ def test_an_id_that_fits_takes_a_place_where_the_bucket_is_full():
         True, True, True, True, False,
     ]  # fmt: skip
     assert sorted(one.id for one in table.contacts()) == [0x8002, 0x8004]
+
+
+def test_a_host_that_comes_back_under_another_id_is_asked_from_its_own_address_only():
+    """Its id follows its address (BEP 42), or it has lost its state: an answer from there makes the old one go."""
+    table = RoutingTable(0, bits=BITS, host=lambda address: address.partition(":")[0])
+    table.replied(100, "host:1", 0.0)
+    assert not table.heard(200, "host:2", 1.0), "another program there, or nobody"
+    assert table.heard(200, "host:1", 1.0)
+    assert not table.replied(200, "host:2", 2.0)
+    assert [one.id for one in table.contacts()] == [100]
+    assert table.replied(200, "host:1", 2.0)
+    assert [one.id for one in table.contacts()] == [200]

@@ -288,7 +288,7 @@ class Looker:
 
     def tell(self, number):
         self.context.log.info("told", lookup="peers", found=number % 5 > 0, seconds=number / 10, hops=number % 3 + 1,
-                              queries=2 * number, lost=1)
+                              queries=2 * number, lost=1, first=number / 20 if number % 5 else None)
 
     def stop(self):
         pass
@@ -308,6 +308,8 @@ def test_lookups_are_what_the_hosts_have_logged(worlds):
     # What the foes tell of is not counted.
     assert (got["peers.count"], got["peers.success"]) == (40, 0.8)
     assert (got["peers.p50"], got["peers.p90"], got["peers.p99"], got["peers.longest"]) == (0.5, 0.9, 1.0, 1.0)
+    # The fifth and the tenth found nothing.
+    assert (got["peers.first_p50"], got["peers.first_p99"]) == (0.2, 0.45)
     assert (got["peers.hops"], got["peers.hops_most"], got["peers.hops_by_log2"]) == (2, 3, 1)
     assert (got["peers.queries"], got["peers.lost"]) == (11, 1)
     assert (got["item.count"], got["item.success"], got["item.p50"]) == (4, 0, 3)

@@ -46,9 +46,13 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Peers(Found):
-    """A search for the peers of an infohash: `peers` are hearsay, in random order."""
+    """A search for the peers of an infohash: `peers` are hearsay, in random order.
+
+    `first` is after how many seconds the first of them was known, 0 where one was at home, None where there is none.
+    """
 
     peers: tuple[PeerAddress, ...]
+    first: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

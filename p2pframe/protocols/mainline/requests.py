@@ -50,11 +50,11 @@ class Requests:
         # We may be one of the nodes nearest to it ourselves.
         store, now = self._dht.stores.peers, self._dht.context.reactor.seconds()
         stored = [one for six in (False, True) for one in store.values(info_hash, six, min(limit, _VALUES), now)]
-        found = dict.fromkeys(unpack_address(one) for one in stored[:limit])
+        found = dict.fromkeys((unpack_address(one) for one in stored[:limit]), 0.0)
         searches = await self._search_peers(info_hash, found, limit)
         peers = list(found)
         self._dht.context.rng.shuffle(peers)
-        return Peers(*_found(searches[0]), tuple(peers))
+        return Peers(*_found(searches[0]), tuple(peers), min(found.values(), default=None))
 
     async def announce_peer(self, info_hash: bytes, port: int, seed: bool) -> int:
         """See `IMainline.announce_peer`."""
@@ -165,9 +165,12 @@ class Requests:
             raise P2PFrameError(f"{self._dht.config.calls} queries are under way already (calls)")
         return await answered
 
-    async def _search_peers(self, info_hash: bytes, found: dict[PeerAddress, None], limit: int) -> Sequence[Search]:
+    async def _search_peers(self, info_hash: bytes, found: dict[PeerAddress, float], limit: int) -> Sequence[Search]:
+        """Fill `found` with peers, and after how many seconds each was known."""
         target = number(info_hash)
         public = self._dht.config.public
+        clock = self._dht.context.reactor
+        began = clock.seconds()
 
         def heard(_: Candidate[PeerAddress], reply: Response) -> None:
             values = reply.values.get(b"values")
@@ -177,7 +180,7 @@ class Requests:
                 if isinstance(packed, bytes) and len(packed) in (6, 18):
                     peer = unpack_address(packed)
                     if usable(peer, public):
-                        found[peer] = None
+                        found.setdefault(peer, clock.seconds() - began)
 
         return await self.run(b"get_peers", target, {b"info_hash": info_hash}, heard)
 

@@ -40,6 +40,8 @@ class Voting:
             del votes[next(iter(votes))]
             self.turned_away += 1
         votes[group] = seen
+        if seen.host == self.address:
+            return False
         counts = Counter(vote.host for vote in votes.values())
         host, most = max(counts.items(), key=lambda pair: pair[1])
         if host == self.address or most < self.quorum:

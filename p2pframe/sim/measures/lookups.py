@@ -1,7 +1,7 @@
 """How lookups in a DHT went: how many found something, how long they took, how far they went and what they cost.
 
 They are read from the log events of the hosts that have a field `lookup` (what was looked for), as the application
-`dht-workload` writes them: with `found`, `seconds`, `hops`, `queries` and `lost`, None where one is not known.
+`dht-workload` writes them: with `found`, `seconds`, `first`, `hops`, `queries` and `lost`, None where one is not known.
 
 A Kademlia lookup halves the distance to its target with each hop at the least, so that it takes log2 of the number of
 nodes at most, on average over targets (Maymounkov and Mazieres, "Kademlia", 2002, section 3); buckets of k nodes make
@@ -36,12 +36,13 @@ class LookupsConfig(MeasureConfig):
 
 
 class Lookup(NamedTuple):
-    """One lookup as it was told: `seconds` it took; None for what is not known."""
+    """One lookup as it was told: `seconds` it took in all, `first` until something was found; None: not known."""
 
     host: Host
     kind: str
     found: bool
     seconds: float
+    first: float | None
     hops: float | None
     queries: float | None
     lost: float | None
@@ -76,6 +77,9 @@ class Lookups(Measure):
         for share in (50, 90, 99):
             self.put(f"{kind}.p{share}", percentile(seconds, share / 100))
         self.put(f"{kind}.longest", seconds[-1])
+        first = sorted(one.first for one in lookups if one.first is not None)
+        for share in (50, 90, 99):
+            self.put(f"{kind}.first_p{share}", percentile(first, share / 100) if first else float("nan"))
         hops = sorted(one.hops for one in lookups if one.hops is not None)
         self.put(f"{kind}.hops", mean(hops))
         self.put(f"{kind}.hops_most", hops[-1] if hops else float("nan"))
@@ -115,6 +119,6 @@ class _Heard:
         self.lookups.append(
             Lookup(
                 owner.host, str(kind), bool(event.get("found")), float(event.get("seconds", float("nan"))),
-                event.get("hops"), event.get("queries"), event.get("lost"),
+                event.get("first"), event.get("hops"), event.get("queries"), event.get("lost"),
             )
         )  # fmt: skip
