@@ -262,13 +262,15 @@ ACCEPTED = Validation(Outcome.ACCEPT)
 class FoundAddress:
     """An address that a discovery plugin or a peer told of; `last_seen` is unix time in seconds, None if not said.
 
-    `peer_id` is set where the source says who must answer there; a transport that proves ids then checks it.
+    `peer_id` is set where the source says who must answer there; a transport that proves ids then checks it. `told_by`
+    is the peer that a discovery plugin has it from: the address book then remembers that one, not the plugin.
     """
 
     address: PeerAddress
     services: int = 0
     last_seen: float | None = None
     peer_id: PeerId | None = None
+    told_by: PeerAddress | None = None
 
 
 @dataclass(frozen=True, slots=True)

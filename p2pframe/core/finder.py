@@ -164,9 +164,12 @@ class Finder:
         if source.plugin.manual and self.network.parts.transports:
             new = self.network.dialer.set_manual(source.name, whole)
         else:
-            new = self.network.book.add(
-                [one for one in whole if self.network.addresses.dialable(one.address)], source.name
-            )
+            book = self.network.book
+            by_teller: dict[PeerAddress | str, list[FoundAddress]] = {}
+            for one in whole:
+                if self.network.addresses.dialable(one.address):
+                    by_teller.setdefault(one.told_by or source.name, []).append(one)
+            new = sum(book.add(some, teller) for teller, some in by_teller.items())
         source.yielded += new
         self._found.add(len(whole) - new, source.name, "no")
         self._found.add(new, source.name, "yes")

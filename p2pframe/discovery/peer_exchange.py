@@ -13,13 +13,14 @@ told of an address, so that one peer cannot fill it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
-from p2pframe.interfaces import DiscoveryState, IAddressBook, IContext, IDiscovery, IPeerExchange, IReconfigurable
+from p2pframe.interfaces import DiscoveryState, IContext, IDiscovery, IPeerExchange, IReconfigurable
 from p2pframe.model import FoundAddress, PeerAddress
 from p2pframe.plugin import Duration, Field, PluginConfig, live, plugin
 
@@ -53,13 +54,9 @@ class PeerExchangeDiscovery:
         self.config = config
         self.context = context
         self._exchange = context.service(IPeerExchange)
-        self._book = context.service(IAddressBook)
         self._bound: Sequence[PeerAddress] = ()
         self._next: IDelayedCall | None = None
         self._exchange.hand_over()
-        self._learnt = context.metrics.counter(
-            "peer_exchange_addresses_total", "Addresses that peers told when asked, by whether they were new.", ["new"]
-        )
         self._told = context.metrics.counter("peer_exchange_told_total", "Peers that were told where we are.")
 
     def due(self, state: DiscoveryState) -> bool:
@@ -68,8 +65,12 @@ class PeerExchangeDiscovery:
         return state.last_run is None or state.last_run >= wait
 
     def find(self, limit: int) -> Deferred[Sequence[FoundAddress]]:
-        """See `IDiscovery.find`: those that were new, which are in the book by then, as what the peers told."""
-        return self._exchange.ask(limit, self.config.ask_peers).addCallback(self._take)
+        """See `IDiscovery.find`. Each comes with who told of it: as this plugin's, all peers would be one source."""
+
+        def flat(told: Mapping[PeerAddress, Sequence[FoundAddress]]) -> Sequence[FoundAddress]:
+            return [replace(one, told_by=peer) for peer, found in told.items() for one in found][:limit]
+
+        return self._exchange.ask(limit, self.config.ask_peers).addCallback(flat)
 
     def announce(self, addresses: Sequence[PeerAddress]) -> Deferred[None]:
         """See `IDiscovery.announce`: told from now on, as there are peers to tell."""
@@ -87,13 +88,6 @@ class PeerExchangeDiscovery:
     def reconfigure(self, config: object) -> None:
         """See `IReconfigurable.reconfigure`."""
         self.config = cast(PeerExchangeConfig, config)
-
-    def _take(self, told: Mapping[PeerAddress, Sequence[FoundAddress]]) -> Sequence[FoundAddress]:
-        """Into the book under the name of who told: under this plugin's, all peers together would be one source."""
-        new = [one for peer, found in told.items() for one in found if self._book.add([one], peer)]
-        self._learnt.add(len(new), "yes")
-        self._learnt.add(sum(map(len, told.values())) - len(new), "no")
-        return new
 
     def _tell(self) -> None:
         seconds = self.config.tell_interval * self.context.rng.uniform(*_JITTER)

@@ -4,6 +4,7 @@ import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 
 from p2pframe.errors import P2PFrameError
+from p2pframe.model import FoundAddress, PeerAddress, netgroup
 
 NODE = """
 version: 1
@@ -71,3 +72,18 @@ def test_a_stop_ends_announcing(simulation, network):
     network.finder.announce(network.ports.bound)
     simulation.stop()
     assert source.announce_again is None
+
+
+def test_what_peers_told_a_plugin_stands_under_their_names(simulation, network):
+    source = network.finder._sources[0]
+    tellers = [PeerAddress("198.51.100.1", 18444), PeerAddress("203.0.113.77", 18444), None]
+    found = [FoundAddress(PeerAddress(f"192.0.2.{n + 50}", 18444), told_by=tellers[n % 3]) for n in range(30)]
+    before = network.describe().discovery["file"].new
+    source.plugin.find = lambda limit: succeed(found)
+    source.plugin.due = lambda state: True
+    simulation.run(2)
+    held = {name: holds.held for name, holds in network.book.sources().items()}
+    names = [f"peers of {netgroup(teller)}" for teller in tellers[:2]]
+    # Two may want one place of the table.
+    assert all(8 <= held[name] <= 10 for name in names)
+    assert network.describe().discovery["file"].new - before == sum(held.values()) - before

@@ -8,7 +8,7 @@ from twisted.internet.protocol import ClientFactory, DatagramProtocol
 from zope.interface import implementer
 
 from p2pframe.discovery.dns_seed import DnsSeedDiscovery
-from p2pframe.interfaces import IAddressBook, IDiscovery, IPeerExchange, IRendezvous
+from p2pframe.interfaces import IDiscovery, IPeerExchange, IRendezvous
 from p2pframe.model import FoundAddress, PeerAddress
 from p2pframe.plugin import plugin
 from p2pframe.sim.graph import GraphDiscovery, GraphPeersConfig
@@ -107,15 +107,8 @@ class Exchange:
         return min(len(addresses), peers)
 
 
-class Book:
-    """Takes everything, as new."""
-
-    def add(self, found, source):
-        return len(found)
-
-
 def test_peer_exchange(conforms):
-    services = lambda context: {IPeerExchange: Exchange(context), IAddressBook: Book()}  # noqa: E731
+    services = lambda context: {IPeerExchange: Exchange(context)}  # noqa: E731
     conforms("discovery", "peer-exchange", finds=1000, services=services)
 
 
