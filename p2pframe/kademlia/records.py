@@ -201,7 +201,7 @@ class Records(Generic[N, R]):
 
     def put(self, name: N, record: R, nearer: int = 0) -> bool:
         """Take a record, put at `record.stored`; `nearer` nodes are nearer to its key than we are. Whether it was
-        taken.
+        taken. Where records of different times come in any order, as at a start, `sort` is called after them.
 
         Who replaces another's record is not charged for it: the source stays the one that it had.
         """
@@ -275,6 +275,14 @@ class Records(Generic[N, R]):
             due.append(name)
             self._wait(name, rules, now)
         return due
+
+    def sort(self) -> None:
+        """Put what runs out first in front again, after records that came in any order."""
+        for group in self._groups.values():
+            # In place: the one of a full lifetime is known by another name as well.
+            ordered = sorted(group.items(), key=lambda one: one[1].stored)
+            group.clear()
+            group.update(ordered)
 
     def rehome(self, own: int) -> None:
         """Our id is another, and all distances with it. Nothing is forgotten for that."""

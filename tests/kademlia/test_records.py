@@ -258,6 +258,17 @@ def test_expiring_is_bounded():
     assert [records.expire(20.0, most=20) for _ in range(4)] == [20, 20, 10, 0]
 
 
+def test_records_of_different_times_are_put_in_order_at_a_start():
+    records, _ = store(ttl=100, most=4, wins=higher)
+    for number, stored in enumerate((30.0, 0.0, 50.0, 10.0)):
+        records.put(number, Thing(stored))
+    records.sort()
+    assert records.expire(105.0) == 1 and names(records) == [0, 2, 3]
+    records.put(7, Thing(106.0))
+    records.put(8, Thing(107.0))
+    assert names(records) == [0, 2, 7, 8] and records.get(7, 108.0) is not None
+
+
 def test_items_may_change_while_they_are_gone_through():
     records, _ = store()
     for number in range(4):

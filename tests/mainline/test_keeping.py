@@ -255,6 +255,20 @@ def result_of_put(node, value):
     return immutable_target(encoded)
 
 
+def test_the_oldest_item_goes_first_after_a_restart_too():
+    disk = Disk()
+    node = Node(disk)
+    values = [b"%d" % number for number in range(50)]
+    for value in values:
+        node.put(value)
+        node.clock.advance(10)
+    node.save()
+    after = Node(disk, node.clock.seconds(), items=50).load()
+    after.put(b"new")
+    left = {item.encoded for _, item in after.dht.stores.items.items()}
+    assert left == {b"%d:%b" % (len(value), value) for value in [*values[1:], b"new"]}
+
+
 def test_rows_that_are_none_are_left_out_and_go_with_the_next_save():
     disk = Disk()
     Node(disk).announce(3).save()

@@ -139,6 +139,7 @@ class Keeping:
             for time, dumped in by_time.items():
                 stored = _STORED, b"%d" % int.from_bytes(time, "big")
                 self._left_out.add(self._dht.stores.load([stored, *dumped]))
+        self._dht.stores.items.sort()
 
     def _load_item(self, key: bytes, row: bytes) -> None:
         try:
