@@ -8,6 +8,7 @@ taken by who can use it, and teaches the round-trip estimate that it gave up too
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from heapq import heapify, heappop, heappush
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -24,6 +25,9 @@ TRANSACTION = 4
 """Bytes of a transaction id of ours: a blind guess is right once in four thousand million."""
 
 WAITING, LATE, LOST, OVER = range(4)
+_NEVER = -1.0
+_VOID = 64
+"""So many entries of the queue, and three for each call, may be void before they are cleared away."""
 
 
 class Call:
@@ -33,7 +37,7 @@ class Call:
     at most once each, in this order.
     """
 
-    __slots__ = ("address", "expected", "late", "lost", "replied", "sent", "state", "timer", "transaction")
+    __slots__ = ("address", "due", "expected", "late", "lost", "replied", "sent", "state", "transaction")
 
     def __init__(
         self,
@@ -53,13 +57,15 @@ class Call:
         self.late = late
         self.lost = lost
         self.state = WAITING
-        self.timer: IDelayedCall | None = None
+        self.due = _NEVER
+        """When the next thing happens to it unless it is answered."""
 
 
 class Calls:
     """The queries of one endpoint. `most` bounds those under way, and as many that were lost are remembered.
 
-    Times are seconds of the reactor's clock.
+    `unanswered` is called with each that is lost, before its own `lost`. One timer waits for all: nearly every query is
+    answered long before anything is due. Times are seconds of the reactor's clock.
     """
 
     def __init__(
@@ -70,6 +76,7 @@ class Calls:
         most: Callable[[], int],
         grace: Callable[[], float],
         ended: Counter,
+        unanswered: Callable[[Call], None],
     ) -> None:
         self.round_trips: RoundTrips[PeerAddress] = RoundTrips()
         self._clock = clock
@@ -78,6 +85,12 @@ class Calls:
         self._most = most
         self._grace = grace
         self._ended = ended
+        self._unanswered = unanswered
+        self._queue: list[tuple[float, int, Call]] = []
+        """What is due when, as a heap; one whose call has another `due` by now is void."""
+        self._queued = 0
+        self._timer: IDelayedCall | None = None
+        self._timer_at = 0.0
         self._calls: dict[bytes, Call] = {}
         self._lost: dict[Call, None] = {}
         self._under_way = 0
@@ -109,10 +122,11 @@ class Calls:
         transaction = self._entropy.bytes(TRANSACTION)
         while transaction in self._calls:
             transaction = self._entropy.bytes(TRANSACTION)
-        call = Call(transaction, address, expected, self._clock.seconds(), replied, late, lost)
+        now = self._clock.seconds()
+        call = Call(transaction, address, expected, now, replied, late, lost)
         self._calls[transaction] = call
         self._under_way += 1
-        call.timer = self._clock.callLater(self.round_trips.late_after(address), self._is_late, call)
+        self._wait(call, now + self.round_trips.late_after(address), now)
         self._send(krpc.query(transaction, method, own.to_bytes(20, "big"), arguments, VERSION, read_only), address)
         return call
 
@@ -142,15 +156,57 @@ class Calls:
         """End them all; nobody is called any more."""
         for call in list(self._calls.values()):
             self._over(call)
+        self._queue.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def _is_late(self, call: Call) -> None:
+    def _wait(self, call: Call, until: float, now: float) -> None:
+        call.due = until
+        self._queued += 1
+        heappush(self._queue, (until, self._queued, call))
+        if self._timer is None or until < self._timer_at:
+            self._set_timer(until, now)
+
+    def _set_timer(self, until: float, now: float) -> None:
+        self._timer_at = until
+        if self._timer is None:
+            self._timer = self._clock.callLater(max(0.0, until - now), self._tick)
+        else:
+            self._timer.reset(max(0.0, until - now))
+
+    def _tick(self) -> None:
+        """Whoever is due is late, lost or forgotten."""
+        self._timer = None
+        now = self._clock.seconds()
+        queue = self._queue
+        try:
+            while queue and (queue[0][0] <= now or queue[0][0] != queue[0][2].due):
+                until, _, call = heappop(queue)
+                if until == call.due:
+                    self._is_due(call, now)
+        finally:
+            self._go_on(now)
+
+    def _go_on(self, now: float) -> None:
+        if self._queue and (self._timer is None or self._queue[0][0] < self._timer_at):
+            self._set_timer(self._queue[0][0], now)
+
+    def _is_due(self, call: Call, now: float) -> None:
+        if call.state == WAITING:
+            self._is_late(call, now)
+        elif call.state == LATE:
+            self._is_lost(call, now)
+        else:
+            self._over(call)
+
+    def _is_late(self, call: Call, now: float) -> None:
         call.state = LATE
-        left = self.round_trips.lost_after(call.address) - (self._clock.seconds() - call.sent)
-        call.timer = self._clock.callLater(max(0.0, left), self._is_lost, call)
+        self._wait(call, max(now, call.sent + self.round_trips.lost_after(call.address)), now)
         if call.late is not None:
             call.late()
 
-    def _is_lost(self, call: Call) -> None:
+    def _is_lost(self, call: Call, now: float) -> None:
         call.state = LOST
         self._under_way -= 1
         self.round_trips.lost(call.address)
@@ -159,7 +215,8 @@ class Calls:
             self._ended.add(1, "forgotten")
             self._over(next(iter(self._lost)))
         self._lost[call] = None
-        call.timer = self._clock.callLater(self._grace(), self._over, call)
+        self._wait(call, now + self._grace(), now)
+        self._unanswered(call)
         if call.lost is not None:
             call.lost()
 
@@ -168,7 +225,8 @@ class Calls:
             self._under_way -= 1
         self._lost.pop(call, None)
         call.state = OVER
+        call.due = _NEVER
         self._calls.pop(call.transaction, None)
-        if call.timer is not None and call.timer.active():
-            call.timer.cancel()
-        call.timer = None
+        if len(self._queue) > _VOID + 4 * len(self._calls):
+            self._queue[:] = [one for one in self._queue if one[0] == one[2].due]
+            heapify(self._queue)

@@ -68,6 +68,7 @@ class Endpoint:
             lambda: dht.config.calls,
             lambda: dht.config.grace,
             dht.calls_ended,
+            self._unanswered,
         )
         self.searches: dict[Search, None] = {}
         self.remembered: list[tuple[int, PeerAddress]] = []
@@ -177,18 +178,9 @@ class Endpoint:
         lost: Callable[[], None] | None = None,
     ) -> Call | None:
         """Send a query; a node of the table that does not answer is noted there. None where too many are under way."""
-
-        def is_lost() -> None:
-            self._silent += 1
-            # Where nobody at all answers it is our own connection that is down, and none of them is to blame.
-            if expected is not None and self._silent <= DEAF:
-                self.table.failed(expected, address, self.clock.seconds())
-            if lost is not None:
-                lost()
-
         return self.calls.ask(
             method, arguments, self.own, address, replied,
-            expected=expected, late=late, lost=is_lost, read_only=self.dht.config.read_only,
+            expected=expected, late=late, lost=lost, read_only=self.dht.config.read_only,
         )  # fmt: skip
 
     def ping(self, address: PeerAddress, expected: int | None = None) -> bool:
@@ -205,6 +197,12 @@ class Endpoint:
         return b"".join([one.note or _noted(one) for one in teller.table.closest(target)])
 
     # --- within ---
+
+    def _unanswered(self, call: Call) -> None:
+        self._silent += 1
+        # Where nobody at all answers it is our own connection that is down, and none of them is to blame.
+        if call.expected is not None and self._silent <= DEAF:
+            self.table.failed(call.expected, call.address, self.clock.seconds())
 
     def _send(self, answer: bytes | None, target: PeerAddress) -> None:
         if answer is not None:

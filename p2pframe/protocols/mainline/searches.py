@@ -71,7 +71,7 @@ class Search:
         self.complete = False
         self._started = endpoint.clock.seconds()
         self.seconds = 0.0
-        self._finished: Deferred[Search] = Deferred(self._cancelled)
+        self._finished: Deferred[Search] | None = None
         self._deadline: IDelayedCall | None = None
         self._over = False
 
@@ -79,10 +79,12 @@ class Search:
         """Begin; fires with itself when it is done, or when its time (`lookup_timeout`) is over."""
         endpoint = self.endpoint
         endpoint.searches[self] = None
+        finished: Deferred[Search] = Deferred(self._cancelled)
+        self._finished = finished
         self._deadline = endpoint.clock.callLater(endpoint.dht.config.lookup_timeout, self._finish, False)
         endpoint.table.touched(self.target, endpoint.clock.seconds())
         self._go_on()
-        return self._finished
+        return finished
 
     def stop(self) -> None:
         """End it with what there is."""
@@ -214,7 +216,10 @@ class Search:
         endpoint.dht.searches_ended.add(1, "complete" if complete else "out of time")
         if self.lookup.left_out:
             endpoint.dht.turned_away.add(self.lookup.left_out, "candidates")
-        self._finished.callback(self)
+        # Let go of it: the two hold one another, and only the garbage collector would part them.
+        finished, self._finished = self._finished, None
+        if finished is not None:
+            finished.callback(self)
 
     def _cancelled(self, _: object) -> None:
         self.stop()
