@@ -19,6 +19,8 @@ ANNOUNCEMENTS = (0.0, 1.0)
 """Seconds between announcements."""
 LOST = 1.0
 """Seconds until the loser of two that probed at once tries again: by then the other has the name, or is no more."""
+TIES = 5
+"""So many lost one after the other are a conflict: whoever probes for ever has the name no more than we."""
 _MANY = (15, 10.0, 5.0)
 """After so many conflicts within so many seconds: so many seconds until the next try."""
 
@@ -45,6 +47,8 @@ class Claim:
         self.service = service
         self.established = False
         """Whether we may answer for the names."""
+        self.announced = False
+        """Whether others may know of us by the names, and nobody else had any of them since."""
         self.conflicts = 0
         self._reactor = reactor
         self._rng = rng
@@ -55,6 +59,7 @@ class Claim:
         self._renamed = renamed
         self._probes = 0
         self._announcements = 0
+        self._ties = 0
         self._timer: IDelayedCall | None = None
         self._recent: deque[float] = deque(maxlen=_MANY[0])
         self._slow = False
@@ -88,7 +93,11 @@ class Claim:
                 # Our own, come back by a loop or another interface.
                 continue
             if _ordered([one for one in ours if wire.key(one.name) == name]) < _ordered(proposed):
-                self.begin(LOST)
+                self._ties += 1
+                if self._ties < TIES:
+                    self.begin(LOST)
+                else:
+                    self._conflict(name)
                 return
 
     def heard(self, records: Sequence[Record]) -> None:
@@ -111,6 +120,8 @@ class Claim:
 
     def _conflict(self, name: Name) -> None:
         self.conflicts += 1
+        self.announced = False
+        self._ties = 0
         now = self._reactor.seconds()
         self._recent.append(now)
         if self.established:
@@ -126,8 +137,9 @@ class Claim:
     def _probe(self) -> None:
         if self._probes == PROBES:
             self._probes = 0
-            self.established = True
+            self.established = self.announced = True
             self._slow = False
+            self._ties = 0
             self._announcements = 0
             self._taken()
             self._again()

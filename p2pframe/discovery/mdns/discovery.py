@@ -12,10 +12,11 @@ the link: nobody is sent to strangers elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address
+from ipaddress import IPv4Interface, IPv6Interface, ip_address
+from itertools import zip_longest
 from typing import cast
 
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -89,6 +90,7 @@ class MdnsDiscovery:
 
     def announce(self, addresses: Sequence[PeerAddress]) -> Deferred[None]:
         """See `IDiscovery.announce`: fires when the name is ours, by about a second."""
+        self._retire()
         self._bound = addresses
         port = self.config.announced_port or (addresses[0].port if addresses else None)
         if not self.config.announce or port is None:
@@ -106,18 +108,11 @@ class MdnsDiscovery:
         self._browsing = False
         if self._opening is not None:
             self._opening.cancel()
-        established = self._claim is not None and self._claim.established
+        self._retire()
         sides, self._sides = self._sides, {}
         for side in sides.values():
-            if established:
-                side.responder.goodbye()
             side.browser.stop()
             side.responder.stop()
-        if self._claim is not None:
-            self._claim.stop()
-        self._claim = self._service = None
-        if self._announced is not None:
-            self._announced.cancel()
         return gatherResults([side.link.close() for side in sides.values()]).addCallback(lambda _: None)
 
     def reconfigure(self, config: object) -> None:
@@ -134,16 +129,23 @@ class MdnsDiscovery:
                 side.browser.begin()
             await deferLater(self.context.reactor, self.config.patience)
         self._fresh = False
-        found: dict[PeerAddress, None] = {}
-        for side in self._sides.values():
-            for instance in side.browser.found():
-                if not self._is_own(instance) and self._is_of_our_network(instance):
-                    for host in instance.hosts:
-                        if self._is_near(side, host):
-                            found[PeerAddress.of(host, instance.port)] = None
-                        else:
-                            self._left_out("elsewhere")
+        near = [
+            self._near(side, instance)
+            for side in self._sides.values()
+            for instance in side.browser.found()
+            if not self._is_own(instance) and self._is_of_our_network(instance)
+        ]
+        # One of each before a second of any: who has many does not crowd out who has one.
+        found = dict.fromkeys(one for turn in zip_longest(*near) for one in turn if one is not None)
+        for _ in range(limit, len(found)):
+            self._left_out("limit")
         return [FoundAddress(address) for address in found][:limit]
+
+    def _near(self, side: _Side, instance: Instance) -> list[PeerAddress]:
+        near = [host for host in instance.hosts if self._is_near(side, host)]
+        for _ in range(len(near), len(instance.hosts)):
+            self._left_out("elsewhere")
+        return [PeerAddress.of(host, instance.port) for host in near]
 
     def _is_own(self, instance: Instance) -> bool:
         return self._service is not None and instance.label.lower() == self._service.label.lower()
@@ -160,7 +162,11 @@ class MdnsDiscovery:
         address = ip_address(host)
         if address.version == 6 and address.is_link_local:
             return False
-        return any(address in one.network for one in side.link.interface.addresses if one.version == address.version)
+        return any(
+            address in one.network and not _is_of_all(host, one)
+            for one in side.link.interface.addresses
+            if one.version == address.version
+        )
 
     def _news(self) -> None:
         self._fresh = True
@@ -188,6 +194,7 @@ class MdnsDiscovery:
                 await opening
             finally:
                 self._opening = None
+            self._scan_later()
         if not self._sides:
             named = ", ".join(self.config.interfaces) or "any interface with an address, but the loopback"
             raise P2PFrameError(f"there is no network interface to speak multicast DNS on: looked for {named}")
@@ -208,6 +215,8 @@ class MdnsDiscovery:
         if opened and self._claim is not None:
             # On the new link somebody may have the names.
             self._claim.begin()
+
+    def _scan_later(self) -> None:
         self._rescan = self.context.reactor.callLater(self.config.rescan, self._scan_again)
 
     def _scan_again(self) -> None:
@@ -215,8 +224,13 @@ class MdnsDiscovery:
 
         def done(result: object) -> None:
             self._opening = None
-            if isinstance(result, Failure) and self._browsing:
-                self.context.log.failure("looking at the network interfaces failed", failure=result)
+            if isinstance(result, Failure):
+                if result.check(CancelledError):
+                    return
+                self.context.log.warn(
+                    "looking at the network interfaces failed, and goes on: {error}", error=result.getErrorMessage()
+                )
+            self._scan_later()
 
         opening.addBoth(done)
 
@@ -225,6 +239,8 @@ class MdnsDiscovery:
         link = Link(self.context, interface, version, self._heard, self._left_out, self._rates)
         try:
             await link.open()
+        except CancelledError:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever an interface can't do: the others can
             if self._refused.get(which) != interface:
                 self._refused[which] = interface
@@ -259,14 +275,17 @@ class MdnsDiscovery:
         side = self._sides.get((link.interface.index, link.version))
         if side is None or side.link is not link:
             return
+        # Where we have nothing to announce nobody has a say about our names.
+        addresses = self._addresses(link.interface)
+        claim = self._claim if addresses else None
         if not message.response:
-            if message.authorities and self._claim is not None:
-                self._claim.heard_probe(message, self._addresses(link.interface))
+            if message.authorities and claim is not None:
+                claim.heard_probe(message, addresses)
             side.responder.asked(message, source)
             return
         records = (*message.answers, *message.additional)
-        if self._claim is not None:
-            self._claim.heard(records)
+        if claim is not None:
+            claim.heard(records)
         side.responder.heard(records)
         side.browser.heard(records, source[0])
 
@@ -274,6 +293,8 @@ class MdnsDiscovery:
 
     async def _announce(self, service: Service) -> None:
         await self._open()
+        if self._service is not service:
+            return
         announced: Deferred[None] = Deferred()
         self._announced = announced
 
@@ -294,8 +315,20 @@ class MdnsDiscovery:
             "announced as {instance} of {service} on {links}",
             instance=service.label,
             service=self.config.service,
-            links=", ".join(side.link.label for side in self._sides.values()),
+            links=", ".join(side.link.label for side in self._sides.values() if self._addresses(side.link.interface))
+            or "no link",
         )
+
+    def _retire(self) -> None:
+        """What was announced is no more."""
+        claim, service = self._claim, self._service
+        self._claim = self._service = None
+        if claim is not None and service is not None:
+            for side in self._sides.values() if claim.announced else ():
+                side.responder.goodbye(service)
+            claim.stop()
+        if self._announced is not None:
+            self._announced.cancel()
 
     def _probe(self, made: Callable[[Sequence[str]], Message]) -> None:
         for side in self._sides.values():
@@ -322,6 +355,14 @@ class MdnsDiscovery:
             instance=self._service.label,
             host=self._service.host,
         )
+
+
+def _is_of_all(host: str, own: IPv4Interface | IPv6Interface) -> bool:
+    """Whether an address is that of a whole network: its first, and over IPv4 its last."""
+    network = own.network
+    if network.num_addresses <= 2:
+        return False
+    return host == str(network.network_address) or (own.version == 4 and host == str(network.broadcast_address))
 
 
 def _after(opening: Deferred[None]) -> Deferred[None]:

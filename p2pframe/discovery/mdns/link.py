@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import MessageLengthError
 from twisted.internet.interfaces import IListeningPort, ISystemHandle
 from twisted.internet.protocol import DatagramProtocol
 
@@ -111,8 +112,8 @@ class Link(DatagramProtocol):
                 self._sent.append(data)
             try:
                 self.transport.write(data, to or (GROUPS[self.version], PORT))
-            except OSError as error:
-                # The interface is down, or has no route: it may be back, and others are not affected.
+            except (OSError, ValueError, MessageLengthError) as error:
+                # The interface is down, has no route or too little room: it may be back, and others are not affected.
                 self._left_out("unsent")
                 self._context.log.debug("nothing sent on {link}: {error}", link=self.label, error=str(error))
 

@@ -120,10 +120,10 @@ class Responder:
         if service is not None and addresses:
             self._tell([*service.shared(), *service.unique(addresses)], 0.0)
 
-    def goodbye(self) -> None:
+    def goodbye(self, service: Service) -> None:
         """Tell everybody that it is no more (section 10.1)."""
-        service, addresses = self._service(), self._addresses()
-        if service is not None and addresses:
+        addresses = self._addresses()
+        if addresses:
             # That there is such a service others may still say.
             gone = [service.shared()[0], *service.unique(addresses)]
             self._send(Message(True, answers=[one._replace(ttl=0) for one in gone]), None)

@@ -300,7 +300,7 @@ def test_answers_that_wait_are_bounded():
 
 def test_goodbye_tells_everybody():
     world = World().established()
-    world.responder.goodbye()
+    world.responder.goodbye(world.service)
     ((_, message, to),) = world.sent
     assert to is None
     assert {one.type for one in message.answers} == {wire.PTR, wire.SRV, wire.TXT, wire.A, wire.AAAA}

@@ -5,12 +5,18 @@ from __future__ import annotations
 import struct
 
 import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.error import MessageLengthError
 
-from p2pframe.discovery.mdns import wire
+from p2pframe.discovery.mdns import MdnsConfig, MdnsDiscovery, wire
 from p2pframe.discovery.mdns.link import _parts
+from p2pframe.discovery.mdns.service import Service
 from p2pframe.discovery.mdns.wire import MdnsError, Message, Question
-from tests.discovery.mdns.test_mdns import Alone
-from tests.discovery.mdns.test_parts import HERE, KIND, Looking, World, there
+from p2pframe.model import PeerAddress
+from p2pframe.testing.context import FakeContext, result_of
+from tests.discovery.mdns.test_mdns import THREE, Alone, interface
+from tests.discovery.mdns.test_mdns import there as said
+from tests.discovery.mdns.test_parts import HERE, KIND, Looking, World, other, there
 
 SOMEBODY = ("192.0.2.9", 40_000)
 
@@ -213,3 +219,174 @@ def test_a_message_of_one_costs_nothing_for_what_all_others_have_said():
         looking.hear(*there(f"n{number}", host=f"h{number}", hosts=hosts), source=f"192.0.2.{number // 20 + 50}")
     looking.hear(*there("last", host="last"), source="192.0.2.99")
     assert looking.left_out == ["instances"]
+
+
+# --- the plugin as a whole ---
+
+
+def rival(service):
+    """The records of somebody else by the same names."""
+    return Service(service.kind, service.label, service.host, 1, []).unique(["192.0.2.200"])
+
+
+def test_a_look_at_the_interfaces_that_fails_is_not_the_last():
+    alone = Alone(interfaces=THREE[:2])
+    alone.find()
+    listed = alone.context.interfaces
+
+    def failing():
+        raise OSError(24, "too many open files")
+
+    alone.context.interfaces = failing
+    alone.run(31)
+    alone.context.interfaces = listed
+    alone.context.host_interfaces = THREE
+    alone.run(31)
+    assert [port[1].interface.name for port in alone.context.reactor.udpPorts] == ["eth0", "eth1"]
+
+
+def test_a_first_look_that_fails_leaves_the_second_to_find():
+    context = FakeContext("discovery.mdns", "net")
+    listed = context.interfaces
+    context.interfaces = lambda: 1 // 0
+    plugin = MdnsDiscovery(MdnsConfig(patience=0), context)
+    with pytest.raises(ZeroDivisionError):
+        result_of(plugin.find(1))
+    context.interfaces = listed
+    looking = plugin.find(1)
+    context.reactor.advance(0.1)
+    assert result_of(looking) == []
+
+
+def test_stopped_while_an_interface_is_being_joined():
+    context = FakeContext("discovery.mdns", "net")
+    context.host_interfaces = THREE
+    listen, joining = context.reactor.listenMulticast, []
+
+    def slow(port, protocol, interface, *args, **kwargs):
+        opened = listen(port, protocol, interface, *args, **kwargs)
+        protocol.transport.joinGroup = lambda *args: joining.append(Deferred()) or joining[-1]
+        return opened
+
+    context.reactor.listenMulticast = slow
+    plugin = MdnsDiscovery(MdnsConfig(), context)
+    announcing = plugin.announce([PeerAddress("0.0.0.0", 8333)])
+    announcing.addErrback(lambda _: None)
+    assert len(joining) == 1
+    assert result_of(plugin.withdraw()) is None
+    assert len(joining) == 1
+    assert not any(port[1].transport and port[1].transport.listening for port in context.reactor.udpPorts)
+    assert context.reactor.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("error", [MessageLengthError("message too long"), ValueError("no such address"), OSError(101)])
+def test_what_can_not_be_sent_ends_nothing(error):
+    alone = Alone(interfaces=THREE[:2], ipv6=False)
+    alone.find()
+    transport = alone.port()[1].transport
+    write, before = transport.write, len(alone.sent())
+
+    def failing(*args):
+        raise error
+
+    transport.write = failing
+    alone.hear(Message(True, answers=rival(alone.plugin._service)[:1]))
+    alone.run(0.3)
+    transport.write = write
+    alone.run(200)
+    assert alone.plugin._claim.established
+    assert any(wire.parse(data).response for data, _ in alone.sent()[before:])
+    assert any(not wire.parse(data).response for data, _ in alone.sent()[-1:])
+    assert alone.left_out("unsent") >= 1
+
+
+def test_who_stops_while_it_probes_again_says_so_too():
+    """So it does when an interface has come."""
+    alone = Alone(interfaces=THREE[:2])
+    alone.context.host_interfaces = THREE
+    alone.run(27.2)
+    assert not alone.plugin._claim.established
+    alone.plugin.withdraw()
+    assert {one.ttl for one in wire.parse(alone.sent()[-1][0]).answers} == {0}
+
+
+def test_who_never_had_its_name_takes_nobody_elses_back():
+    alone = Alone(interfaces=THREE[:2])
+    alone.plugin.withdraw()
+    before = len(alone.sent())
+    announcing = alone.plugin.announce([PeerAddress("0.0.0.0", 8333)])
+    announcing.addErrback(lambda _: None)
+    alone.run(0.5)
+    alone.plugin.withdraw()
+    assert all(not wire.parse(data).response for data, _ in alone.sent()[before:])
+
+
+def test_a_link_where_we_announce_nothing_has_no_say_about_our_names():
+    alone = Alone(announced=[PeerAddress("192.0.2.10", 8333)], interfaces=THREE)
+    service = alone.plugin._service
+    for _ in range(2):
+        alone.hear(Message(True, answers=rival(service)[:1]), ("198.51.100.9", 5353), port=1)
+        alone.run(0.1)
+    assert alone.plugin._claim.established
+    alone.plugin._claim.begin(0.0)
+    alone.run(0.3)
+    later = [one._replace(data=b"\xff" * 20) for one in rival(service)]
+    alone.hear(Message(False, authorities=later), ("198.51.100.9", 5353), port=1)
+    alone.run(0.6)
+    assert alone.plugin._claim.established
+
+
+def test_who_always_probes_at_once_with_us_does_not_keep_us_from_every_name():
+    world = World()
+    world.claim.begin(1.0)
+    for _ in range(10):
+        world.run(1.1)
+        world.claim.heard_probe(
+            Message(False, authorities=[one._replace(data=b"\xff" * 20) for one in other(world.service)[:1]]), HERE
+        )
+        if world.service.label != "me":
+            break
+    assert world.service.label == "me (2)"
+    assert world.claim.conflicts == 1
+    world.run(2)
+    assert world.claim.established
+
+
+def test_announcing_again_ends_what_was_announced():
+    alone = Alone(interfaces=THREE[:2], ipv6=False)
+    first = alone.plugin._claim
+    alone.plugin.announce([PeerAddress("0.0.0.0", 8334)])
+    alone.run(3)
+    assert not first.established
+    goodbye = [wire.parse(data) for data, _ in alone.sent()]
+    assert sum(message.response and {one.ttl for one in message.answers} == {0} for message in goodbye) == 1
+    alone.plugin.withdraw()
+    assert alone.context.reactor.getDelayedCalls() == []
+
+
+def test_who_tells_of_more_than_are_wanted_does_not_crowd_out_others():
+    alone = Alone()
+    looking = alone.plugin.find(100)
+    for number in range(20):
+        hosts = [f"192.0.2.{one}" for one in range(60, 76)]
+        alone.hear(said(f"lie{number}", hosts, port=number + 1), ("192.0.2.66", 5353))
+    for number in range(5):
+        alone.hear(said(f"n{number}", [f"192.0.2.{number + 50}"]), (f"192.0.2.{number + 50}", 5353))
+    alone.run(2)
+    found = result_of(looking)
+    assert len(found) == 100
+    assert {one.address.host for one in found} >= {f"192.0.2.{number + 50}" for number in range(5)}
+    assert alone.left_out("limit") == 20 * 16 + 5 - 100
+
+
+def test_addresses_that_nobody_can_have():
+    alone = Alone(interfaces=[interface("eth0", 2, "192.0.2.1/24")])
+    looking = alone.plugin.find(100)
+    alone.hear(said(hosts=("192.0.2.255", "192.0.2.0", "192.0.2.50")))
+    alone.run(2)
+    assert [one.address.host for one in result_of(looking)] == ["192.0.2.50"]
+    alone = Alone(interfaces=[interface("tun0", 2, "192.0.2.0/31")])
+    looking = alone.plugin.find(100)
+    alone.hear(said(hosts=("192.0.2.1",)), ("192.0.2.1", 5353))
+    alone.run(2)
+    assert [one.address.host for one in result_of(looking)] == ["192.0.2.1"]
