@@ -101,17 +101,17 @@ def _dictionary(data: bytes, at: int, depth: int, left: list[int], unordered: in
     left[0] -= 1
     entries: dict[bytes, Value] = {}
     before = b""
+    size = len(data)
     find, length_of = data.find, _LENGTHS.get
     while (first := data[at]) != 0x65:
-        colon = find(b":", at, at + 4)
-        length = length_of(data[at:colon])
-        if length is None or colon < 0:
-            key, end = _string(data, at)
-        else:
-            end = colon + 1 + length
-            key = data[colon + 1 : end]
-            if len(key) != length:
+        # Nearly every key has fewer than ten bytes: its length is one digit.
+        if data[at + 1] == 0x3A and 0x30 <= first <= 0x39:
+            end = at + first - 0x2E
+            if end > size:
                 raise BencodeError("the data ends within a key", at)
+            key = data[at + 2 : end]
+        else:
+            key, end = _string(data, at)
         if key <= before and entries:
             if key in entries:
                 raise BencodeError("a key twice", at)
@@ -128,6 +128,12 @@ def _dictionary(data: bytes, at: int, depth: int, left: list[int], unordered: in
             entries[key], at = _integer(data, at + 1)
         elif first == 0x6C:
             entries[key], at = _list(data, at + 1, depth - 1, left, unordered - 1)
+        elif data[at + 1] == 0x3A and 0x30 <= first <= 0x39:
+            end = at + first - 0x2E
+            if end > size:
+                raise BencodeError("the data ends within a string", at)
+            entries[key] = data[at + 2 : end]
+            at = end
         else:
             colon = find(b":", at, at + 4)
             length = length_of(data[at:colon])
@@ -135,10 +141,9 @@ def _dictionary(data: bytes, at: int, depth: int, left: list[int], unordered: in
                 entries[key], at = _string(data, at)
             else:
                 end = colon + 1 + length
-                value = data[colon + 1 : end]
-                if len(value) != length:
+                if end > size:
                     raise BencodeError("the data ends within a string", at)
-                entries[key] = value
+                entries[key] = data[colon + 1 : end]
                 at = end
     return entries, at + 1
 
