@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from p2pframe.config.settings import Limits
 from p2pframe.core.address_entry import RECENT, Entry
-from p2pframe.core.address_rows import CHUNK, Head, Row, decode_chunk, decode_head, encode_chunk, encode_head
+from p2pframe.core.address_rows import CHUNK, LONGEST, Head, Row, decode_chunk, decode_head, encode_chunk, encode_head
 from p2pframe.core.address_sources import Sources, source_group, source_name
 from p2pframe.core.address_table import BUCKET, Placement, Table
 from p2pframe.errors import StorageCorrupt
@@ -288,6 +288,9 @@ class AddressBook:
         if not address.port or address in self._own:
             self._refused.add(1, "own" if address.port else "no-port")
             return False
+        if len(address.host.encode()) > LONGEST:
+            self._refused.add(1, "name")
+            return False
         heard = now if found.last_seen is None else found.last_seen
         if not 0 <= heard <= now + 600:
             heard = now - 5 * 86_400  # nobody hears from the future: neither fresh nor quite forgotten
@@ -317,7 +320,9 @@ class AddressBook:
         if holder is not None and not plain and not holder.stale(now) and (len(holder.places) == 1 or not fresh):
             self._refused.add(1, "place-taken")
             return False
-        if fresh and self._sources.is_full(group) and (holder is None or holder.source != group):
+        # One of its own may go for it, if that leaves the book by it.
+        spared = holder is not None and holder.source == group and len(holder.places) == 1
+        if fresh and self._sources.is_full(group) and not spared:
             self._refused.add(1, "source-share")
             return False
         if holder is not None:

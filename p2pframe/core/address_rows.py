@@ -24,6 +24,8 @@ VERSION = 2
 """Of what is written. Rows of version 1, which had no time of the first sight, are read as well."""
 CHUNK = 1000
 """Entries of one row."""
+LONGEST = 255
+"""Bytes of a text of an entry."""
 _HEAD = b"pbk" + bytes([VERSION])
 _CHUNK = b"pbc" + bytes([VERSION])
 _TABLES = struct.Struct(">II")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from p2pframe.core.address_rows import LONGEST
 from p2pframe.interfaces.node import SourceHolds
 from p2pframe.model import PeerAddress, netgroup
 
@@ -12,7 +13,9 @@ _PLUGIN = "source:"
 
 def source_group(source: PeerAddress | str) -> str:
     """What the book remembers of who told: a plugin by its name, a peer by its netgroup."""
-    return netgroup(source) if isinstance(source, PeerAddress) else f"{_PLUGIN}{source}"
+    group = netgroup(source) if isinstance(source, PeerAddress) else f"{_PLUGIN}{source}"
+    # Of a peer that has a name the group is the name, which may be longer than what is kept of it.
+    return group if len(group) * 4 <= LONGEST else group.encode()[:LONGEST].decode(errors="ignore")
 
 
 def source_name(group: str) -> str:

@@ -572,3 +572,31 @@ def test_rows_of_the_version_before_are_read():
     later = b"pbc\x03" + body[4:]
     with pytest.raises(StorageCorrupt, match="of version 3, this program knows 2"):
         decode_chunk(later + blake2b(later, digest_size=8).digest())
+
+
+def test_a_source_that_has_its_share_gets_no_more_by_what_others_say_too():
+    """Who stands at two places stays in the book when one of them goes: that is one more then, and not another."""
+    world = World(book_new_buckets=8, book_tried_buckets=1, source_share=50)
+    allowed = 8 * 64 // 2
+    world.book.add(world.found(5000), "poison")
+    for friend in range(20):
+        world.now += 3700.0
+        told = [FoundAddress(view.address, 1, world.now) for view in world.book.views(0, 1000, "poison")]
+        world.book.add(told, f"friend{friend}")
+        world.book.add(world.found(1000), "poison")
+        holds = world.book.sources()["poison"]
+        assert holds.held - holds.tried <= allowed
+        check(world.book)
+
+
+@pytest.mark.parametrize("name", ["é" * 200, "a" * 253, "é" * 253, "𝔞" * 253])
+def test_the_longest_names_do_not_keep_the_book_from_the_disk(name):
+    world = World()
+    world.book.add(world.found(3), PeerAddress.of(name, 1))
+    world.book.add([FoundAddress(PeerAddress.of(name, 1))], "list")
+    again = world.another()
+    assert again.load(world.book.dump()) == []
+    assert sorted(again.addresses(9), key=str) == sorted(world.book.addresses(9), key=str)
+    assert again.size == 3 + (len(name.encode()) <= 255)
+    assert world.context.metrics.value("book_turned_away", "name") == (len(name.encode()) > 255)
+    assert {name: (holds.held, holds.tried) for name, holds in again.sources().items()} == counted(again)
