@@ -134,9 +134,19 @@ class Finder:
         source.last_run = now
         running = maybeDeferred(source.plugin.find, limits.discovery_addresses)
         source.running = running
-        timer = self.network.clock.callLater(limits.discovery_timeout, running.cancel)
+
+        def overdue() -> None:
+            running.cancel()
+            if source.running is running:
+                # A plugin that goes on all the same is not waited for.
+                source.running = None
+                self._failed(source, "find", Failure(CancelledError()))
+
+        timer = self.network.clock.callLater(limits.discovery_timeout, overdue)
 
         def finished(result: Sequence[FoundAddress] | Failure) -> None:
+            if source.running is not running:
+                return
             source.running = None
             if timer.active():
                 timer.cancel()

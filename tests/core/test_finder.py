@@ -87,3 +87,49 @@ def test_what_peers_told_a_plugin_stands_under_their_names(simulation, network):
     # Two may want one place of the table.
     assert all(8 <= held[name] <= 10 for name in names)
     assert network.describe().discovery["file"].new - before == sum(held.values()) - before
+
+
+def test_a_look_that_does_not_end_when_it_is_told_to_is_not_the_last(simulation, network):
+    """A plugin that takes its cancellation for any failure, and goes on to wait for something else."""
+    source = network.finder._sources[0]
+    asked = []
+
+    async def find():
+        try:
+            await Deferred()
+        except Exception:
+            await Deferred()
+        return []
+
+    def looking(limit):
+        asked.append(simulation.clock.now)
+        return Deferred.fromCoroutine(find()) if len(asked) == 1 else succeed([])
+
+    source.plugin.find = looking
+    source.plugin.due = lambda state: True
+    simulation.run(network.limits.discovery_timeout + 3)
+    status = network.describe().discovery["file"]
+    assert (len(asked), status.failures) == (1, 1)
+    assert "nothing after" in status.error
+    simulation.run(20)
+    assert len(asked) > 1
+    assert network.describe().discovery["file"].failures == 0
+
+
+def test_what_comes_of_a_look_after_its_time_is_too_late(simulation, network):
+    source = network.finder._sources[0]
+    late = Deferred()
+
+    async def find():
+        try:
+            await Deferred()
+        except Exception:
+            return await late
+
+    source.plugin.find = lambda limit: Deferred.fromCoroutine(find())
+    source.plugin.due = lambda state: True
+    before = network.describe().discovery["file"].found
+    simulation.run(network.limits.discovery_timeout + 3)
+    late.callback([FoundAddress(PeerAddress("192.0.2.77", 18444))])
+    simulation.run(1)
+    assert network.describe().discovery["file"].found == before
