@@ -15,6 +15,7 @@ from typing import NoReturn
 
 import click
 
+from p2pframe.cli.admin import admin
 from p2pframe.cli.crawl import crawl
 from p2pframe.cli.sign_list import sign_list
 from p2pframe.cli.sim import sim
@@ -180,6 +181,7 @@ def init(template: str | None, file: str | None) -> None:
         click.echo(f"{file}: written; next: p2pframe check {file}", err=True)
 
 
+main.add_command(admin)
 main.add_command(sim)
 main.add_command(sign_list)
 main.add_command(crawl)

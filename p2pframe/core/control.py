@@ -59,6 +59,10 @@ class View:
         """See `INodeView.addresses`."""
         return self._node.networks[network].book.views(offset, limit, source)
 
+    def exposition(self) -> bytes:
+        """See `INodeView.exposition`."""
+        return self._node.metrics.exposition()
+
     def config(self) -> Mapping[str, object]:
         """See `INodeView.config`."""
         return self._node.spec.effective

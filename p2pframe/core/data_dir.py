@@ -95,12 +95,16 @@ class DataDir:
         finally:
             self._let_go()
 
+    def path_of(self, network: str, label: str) -> Path:
+        """Where the folder of a plugin is, or would be: for who looks in from outside."""
+        return self.path / "plugins" / folder_name(network) / folder_name(label)
+
     def folder(self, network: str, label: str) -> Path:
         """The folder of a plugin, by network (empty for the node's) and label (`relay.inventory`), made when asked for.
 
         Raises `StartError` where it can't be made.
         """
-        folder = self.path / "plugins" / folder_name(network) / folder_name(label)
+        folder = self.path_of(network, label)
         if not folder.is_dir():
             try:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -137,6 +137,9 @@ class INodeView(Interface):
         Raises KeyError for a network that there is not.
         """
 
+    def exposition() -> bytes:
+        """Every counter and gauge of the node, in the text format that Prometheus reads (0.0.4)."""
+
     def config() -> Mapping[str, object]:
         """The effective config, secrets as `***`."""
 

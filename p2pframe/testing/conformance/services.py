@@ -203,6 +203,10 @@ class StandInView:
         """None."""
         return []
 
+    def exposition(self) -> bytes:
+        """Nothing was counted."""
+        return b""
+
     def config(self) -> Mapping[str, object]:
         """Empty."""
         return {}

@@ -127,6 +127,10 @@ def test_crawler(conforms):
     conforms("application", "crawler", {"network": "bitcoin"}, services=town, node=NODE)
 
 
+def test_admin(conforms):
+    conforms("application", "admin", {"listen": "127.0.0.1:8600"})
+
+
 def test_dns_seed_server(conforms):
     config = {
         "network": "bitcoin", "zone": "seed.example", "nameserver": "ns.example", "contact": "me@example",

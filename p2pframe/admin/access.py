@@ -1,0 +1,142 @@
+"""Who may do what: sessions of people, tokens of scripts, two roles, and how often one may try. No I/O.
+
+Only hashes of cookies and tokens are kept, so that what is in memory, or in a log by mistake, opens nothing.
+"""
+
+from __future__ import annotations
+
+import enum
+import hmac
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
+from p2pframe.admin.codes import Codes
+from p2pframe.interfaces import Entropy
+
+
+class Role(enum.IntEnum):
+    """What somebody may do; each may what those before it may."""
+
+    VIEWER = 1
+    OPERATOR = 2
+
+
+@dataclass(slots=True)
+class Session:
+    """One log-in of a person; times are unix seconds. `csrf` goes with each change that is asked for."""
+
+    role: Role
+    csrf: str
+    began: float
+    used: float
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many sessions there are, how long they last idle and in all (seconds), and how often one may try.
+
+    `tries` log-ins at once, and one more every `pause` seconds: of one address, and ten times as many of all together.
+    """
+
+    sessions: int = 100
+    idle: float = 12 * 3600.0
+    life: float = 7 * 86_400.0
+    tries: int = 10
+    pause: float = 6.0
+    sources: int = 1000
+
+
+class Refused(Exception):
+    """A log-in that is refused; `retry` in so many seconds where that is because of too many tries."""
+
+    def __init__(self, reason: str, retry: float = 0.0) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry = retry
+
+
+class Access:
+    """Sessions and tokens. `tokens` maps names to a role and the token."""
+
+    def __init__(
+        self, codes: Codes, entropy: Entropy, limits: Limits, tokens: Mapping[str, tuple[Role, str]] | None = None
+    ) -> None:
+        self.limits = limits
+        self._codes = codes
+        self._entropy = entropy
+        self._sessions: dict[bytes, Session] = {}
+        self._tokens = {_hash(token): (name, role) for name, (role, token) in (tokens or {}).items()}
+        self._tries: dict[str, float] = {}
+        """By source: when all its tries will be there again."""
+        self._all = 0.0
+
+    def log_in(self, code: str, source: str, now: float) -> tuple[str, Session]:
+        """A cookie and its session for a code. Raises `Refused`."""
+        self._count_try(source, now)
+        reason = self._codes.take(code, now)
+        if reason is not None:
+            raise Refused(reason)
+        # Who comes with a good code is nobody who guesses.
+        self._tries.pop(source, None)
+        self._expire(now)
+        while len(self._sessions) >= self.limits.sessions:
+            del self._sessions[min(self._sessions, key=lambda one: self._sessions[one].used)]
+        cookie, csrf = self._secret(), self._secret()
+        session = self._sessions[_hash(cookie)] = Session(Role.OPERATOR, csrf, now, now)
+        return cookie, session
+
+    def session(self, cookie: str, now: float) -> Session | None:
+        """Whose cookie that is; it counts as used."""
+        session = self._sessions.get(_hash(cookie))
+        if session is None or not self._alive(session, now):
+            return None
+        session.used = now
+        return session
+
+    def end(self, session: Session) -> None:
+        """Its cookie is good for nothing any more."""
+        self._sessions = {one: other for one, other in self._sessions.items() if other is not session}
+
+    def token(self, token: str) -> tuple[str, Role] | None:
+        """The name and role of a token. Looked up by its hash: how long that takes says nothing of any token."""
+        return self._tokens.get(_hash(token))
+
+    @property
+    def open_sessions(self) -> int:
+        """How many are logged in."""
+        return len(self._sessions)
+
+    def _count_try(self, source: str, now: float) -> None:
+        limits = self.limits
+        window = limits.tries * limits.pause
+        self._all = max(self._all, now) + limits.pause / 10
+        if source not in self._tries and len(self._tries) >= limits.sources:
+            self._tries = {one: until for one, until in self._tries.items() if until > now}
+        full = source not in self._tries and len(self._tries) >= limits.sources
+        until = max(self._tries.get(source, now), now) + limits.pause
+        if not full:
+            self._tries[source] = min(until, now + 2 * window)
+        if until > now + window or self._all > now + window or full:
+            self._all = min(self._all, now + 2 * window)
+            raise Refused("too many tries", max(until, self._all) - now - window + 1)
+
+    def _expire(self, now: float) -> None:
+        self._sessions = {one: session for one, session in self._sessions.items() if self._alive(session, now)}
+
+    def _alive(self, session: Session, now: float) -> bool:
+        limits = self.limits
+        return now - session.used <= limits.idle and now - session.began <= limits.life
+
+    def _secret(self) -> str:
+        return urlsafe_b64encode(self._entropy.bytes(32)).decode().rstrip("=")
+
+
+def same(one: str, other: str) -> bool:
+    """Whether two secrets are the same, in a time that says nothing."""
+    return hmac.compare_digest(one.encode("utf-8", "replace"), other.encode("utf-8", "replace"))
+
+
+def _hash(secret: str) -> bytes:
+    return sha256(secret.encode("utf-8", "replace")).digest()

@@ -1,0 +1,407 @@
+"""The HTTP API: everything that the pages show and do, in terms of INodeView and INodeControl and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
+from typing import Any
+
+from twisted.web.http import Request
+
+from p2pframe.admin import values
+from p2pframe.admin.access import Access, Refused, Role
+from p2pframe.admin.audit import Audit
+from p2pframe.admin.health import Health
+from p2pframe.admin.routes import Call, Problem, Reply, Route
+from p2pframe.admin.server import Streaming
+from p2pframe.errors import P2PFrameError
+from p2pframe.interfaces import IContext, INodeControl, INodeView
+from p2pframe.interfaces.node import Event, NetworkView
+from p2pframe.model import PeerAddress, SessionId, SessionSnapshot
+
+V1 = "/api/v1"
+
+
+class Api:
+    """The handlers. `streams` counts open event streams; there are at most `most_streams`."""
+
+    def __init__(
+        self,
+        context: IContext,
+        view: INodeView,
+        control: INodeControl,
+        access: Access,
+        audit: Audit,
+        health: Health,
+        cookie: Callable[[str], str],
+        most_streams: Callable[[], int],
+    ) -> None:
+        self.context = context
+        self.view = view
+        self.control = control
+        self.access = access
+        self.audit = audit
+        self.health = health
+        self.streams = 0
+        self._cookie = cookie
+        self._most_streams = most_streams
+        self._began = context.reactor.seconds()
+        try:
+            self.version = installed_version("p2pframe")
+        except PackageNotFoundError:
+            self.version = "from source"
+
+    def routes(self) -> Sequence[Route]:
+        """All of them."""
+        v, viewer, operator = values, Role.VIEWER, Role.OPERATOR
+        peer = V1 + "/peers/{network}/{id}"
+        return [
+            Route("GET", "/healthz", None, "Whether the process answers.", self.alive, content_type="text/plain"),
+            Route("GET", "/readyz", None, "Whether the node is up and healthy.", self.ready, content_type="text/plain"),
+            Route("GET", "/metrics", viewer, "Every metric, for Prometheus.", self.metrics, content_type="text/plain"),
+            Route("POST", V1 + "/login", None, "Log in with a code; sets a cookie.", self.log_in, None, v.LogIn,
+                  v.LoggedIn, refusals=(403, 429)),
+            Route("POST", V1 + "/logout", viewer, "End this session.", self.log_out, status=204),
+            Route("GET", V1 + "/node", viewer, "The node at a glance.", self.node, answer=v.Node),
+            Route("GET", V1 + "/peers", viewer, "Sessions.", self.peers, v.PeersQuery, answer=v.Peers),
+            Route("GET", peer, viewer, "One session.", self.peer, answer=v.Peer, refusals=(404,)),
+            Route("POST", peer + "/disconnect", operator, "End a session.", self.disconnect, None, v.Reason,
+                  status=204, refusals=(404,)),
+            Route("POST", peer + "/protect", operator, "Never evict a session, or do.", self.protect, None, v.Protect,
+                  status=204, refusals=(404,)),
+            Route("POST", V1 + "/connect", operator, "Dial a peer once.", self.connect, None, v.Connect, v.Connected,
+                  refusals=(404, 409)),
+            Route("GET", V1 + "/bans", viewer, "Who is kept out, and why.", self.bans, answer=v.Penalties),
+            Route("POST", V1 + "/bans", operator, "Keep somebody out; ends its sessions.", self.ban, None, v.Ban,
+                  status=204),
+            Route("POST", V1 + "/bans/lift", operator, "Let somebody in again.", self.unban, None, v.Unban,
+                  status=204, refusals=(404,)),
+            Route("GET", V1 + "/networks/{network}/addresses", viewer, "The address book.", self.addresses,
+                  v.AddressesQuery, answer=v.Addresses, refusals=(404,)),
+            Route("GET", V1 + "/events", viewer, "What happened.", self.events, v.EventsQuery, answer=v.Events),
+            Route("GET", V1 + "/events/stream", viewer, "What happens, as server-sent events.", self.stream,
+                  v.StreamQuery, content_type="text/event-stream", refusals=(503,)),
+            Route("GET", V1 + "/config", viewer, "The effective configuration.", self.config, answer=v.Config),
+            Route("GET", V1 + "/audit", viewer, "What was changed through the admin.", self.audited, v.EventsQuery,
+                  answer=v.Events),
+        ]  # fmt: skip
+
+    # --- without a role ---
+
+    def alive(self, call: Call) -> Reply:
+        """It answers, so it is alive."""
+        return Reply(b"ok\n", "text/plain; charset=utf-8")
+
+    def ready(self, call: Call) -> Reply:
+        """Not why not: that is for who is logged in."""
+        healthy = not self.health.reasons()
+        return Reply(b"ready\n" if healthy else b"not ready\n", "text/plain; charset=utf-8", 200 if healthy else 503)
+
+    def log_in(self, call: Call) -> Reply:
+        """A code for a cookie."""
+        try:
+            cookie, session = self.access.log_in(call.body.code, call.source, call.now)
+        except Refused as refused:
+            self.audit.note(call, "login refused", reason=refused.reason)
+            if refused.retry:
+                problem = Problem(429, "Too many requests", "too many log-ins: wait")
+                problem.headers["Retry-After"] = str(int(refused.retry) + 1)
+                raise problem from None
+            raise Problem(403, "Forbidden", f"the code is {refused.reason}: make a new one") from None
+        self.audit.note(call, "logged in")
+        answer = values.LoggedIn(role=session.role.name.lower(), csrf=session.csrf)
+        return Reply(answer.model_dump_json().encode(), headers=[("Set-Cookie", self._cookie(cookie))])
+
+    def log_out(self, call: Call) -> Reply:
+        """The cookie is good for nothing from now on."""
+        if call.session is not None:
+            self.access.end(call.session)
+            self.audit.note(call, "logged out")
+        return Reply(status=204, content_type="", headers=[("Set-Cookie", self._cookie(""))])
+
+    # --- looking ---
+
+    def metrics(self, call: Call) -> Reply:
+        """For Prometheus."""
+        return Reply(self.view.exposition(), "text/plain; version=0.0.4; charset=utf-8")
+
+    def node(self, call: Call) -> values.Node:
+        """At a glance."""
+        reasons = self.health.reasons()
+        return values.Node(
+            version=self.version,
+            now=call.now,
+            uptime=self.context.reactor.seconds() - self._began,
+            healthy=not reasons,
+            reasons=reasons,
+            networks=[_network(one) for one in self.view.networks()],
+        )
+
+    def peers(self, call: Call) -> values.Peers:
+        """In the order of networks and ids, so that a cursor stays good while sessions come and go."""
+        after = _cursor(call.query.cursor)
+        found = sorted(self.view.sessions(call.query.network), key=lambda one: (one.network, one.id))
+        rest = [one for one in found if after is None or [one.network, one.id] > after]
+        page = rest[: call.query.limit]
+        more = _next([page[-1].network, page[-1].id]) if len(rest) > len(page) else None
+        now = self.context.reactor.seconds()
+        return values.Peers(peers=[_peer(one, now) for one in page], next=more)
+
+    def peer(self, call: Call) -> values.Peer:
+        """One session."""
+        network, id = self._session(call)
+        for one in self.view.sessions(network):
+            if one.id == id:
+                return _peer(one, self.context.reactor.seconds())
+        raise _no_session(network, id)
+
+    def bans(self, call: Call) -> values.Penalties:
+        """All."""
+        return values.Penalties(
+            penalties=[
+                values.Penalty(
+                    subject=one.subject, scope=one.scope, action=one.action.name.lower(), rule=one.rule,
+                    reason=one.reason, evidence=one.evidence, since=one.since, until=one.until,
+                    automatic=one.automatic,
+                )
+                for one in self.view.penalties()
+            ]
+        )  # fmt: skip
+
+    def addresses(self, call: Call) -> values.Addresses:
+        """A page of the book."""
+        cursor = _cursor(call.query.cursor)
+        offset = cursor[0] if cursor else 0
+        limit = call.query.limit
+        try:
+            found = self.view.addresses(call.path["network"], offset, limit + 1, call.query.source)
+        except KeyError:
+            raise _no_network(call.path["network"]) from None
+        rows = [
+            values.Address(
+                address=str(one.address), source=one.source, first_seen=one.first_seen, last_seen=one.last_seen,
+                last_attempt=one.last_attempt, last_success=one.last_success, failures=one.failures, tried=one.tried,
+                services=one.services,
+            )
+            for one in found[:limit]
+        ]  # fmt: skip
+        return values.Addresses(addresses=rows, next=_next([offset + limit]) if len(found) > limit else None)
+
+    def events(self, call: Call) -> values.Events:
+        """Those that are still kept."""
+        cursor = _cursor(call.query.cursor)
+        found = self.view.events(cursor[0] if cursor else 0, call.query.limit)
+        full = len(found) == call.query.limit
+        return values.Events(events=[_event(one) for one in found], next=_next([found[-1].number]) if full else None)
+
+    def config(self, call: Call) -> values.Config:
+        """With defaults."""
+        return values.Config(config=dict(self.view.config()))
+
+    def audited(self, call: Call) -> values.Events:
+        """The latest changes."""
+        cursor = _cursor(call.query.cursor)
+        found = self.audit.since(cursor[0] if cursor else 0, call.query.limit)
+        full = len(found) == call.query.limit
+        return values.Events(events=list(found), next=_next([found[-1].number]) if full else None)
+
+    def stream(self, call: Call) -> Streaming:
+        """Events as they come; who reads too slowly is ended, and goes on where it was."""
+        if self.streams >= self._most_streams():
+            raise Problem(503, "Service unavailable", "there are as many event streams as there may be")
+        last = call.query.after
+        given = call.headers.get("last-event-id", "")
+        if last is None and given.isascii() and given.isdigit() and len(given) < 20:
+            last = int(given)
+        return Streaming(lambda request: _Stream(self, request, last).end)
+
+    # --- doing ---
+
+    def disconnect(self, call: Call) -> None:
+        """End it."""
+        network, id = self._session(call)
+        if not self.control.disconnect(network, id, call.body.reason):
+            raise _no_session(network, id)
+        self.audit.note(call, "disconnected", network=network, session=id, reason=call.body.reason)
+
+    def protect(self, call: Call) -> None:
+        """Never evict it, or do."""
+        network, id = self._session(call)
+        if not self.control.protect(network, id, call.body.protected):
+            raise _no_session(network, id)
+        self.audit.note(call, "protected", network=network, session=id, protected=call.body.protected)
+
+    async def connect(self, call: Call) -> values.Connected:
+        """Dial; answers when the session is open."""
+        network = call.body.network
+        if network not in {one.name for one in self.view.networks()}:
+            raise _no_network(network)
+        try:
+            address = PeerAddress.parse(call.body.address)
+        except ValueError as error:
+            raise Problem(422, "Unprocessable content", str(error)) from None
+        self.audit.note(call, "connect", network=network, to=str(address))
+        try:
+            id = await self.control.connect(network, address)
+        except P2PFrameError as error:
+            raise Problem(409, "Conflict", str(error)) from None
+        return values.Connected(network=network, id=id)
+
+    async def ban(self, call: Call) -> None:
+        """Keep out."""
+        wanted = call.body
+        try:
+            banning = self.control.ban(wanted.subject, wanted.duration, wanted.reason, wanted.scope)
+        except ValueError as error:
+            raise Problem(422, "Unprocessable content", str(error)) from None
+        await banning
+        self.audit.note(
+            call, "banned", subject=wanted.subject, scope=wanted.scope, seconds=wanted.duration, reason=wanted.reason
+        )
+
+    async def unban(self, call: Call) -> None:
+        """Let in."""
+        if not await self.control.unban(call.body.subject, call.body.scope):
+            raise Problem(404, "Not found", f"{call.body.subject} is not banned in {call.body.scope}")
+        self.audit.note(call, "unbanned", subject=call.body.subject, scope=call.body.scope)
+
+    def _session(self, call: Call) -> tuple[str, SessionId]:
+        network, text = call.path["network"], call.path["id"]
+        if network not in {one.name for one in self.view.networks()}:
+            raise _no_network(network)
+        if not (text.isascii() and text.isdigit() and len(text) < 19):
+            raise Problem(404, "Not found", "the id of a session is a number")
+        return network, SessionId(int(text))
+
+
+class _Stream:
+    """One open stream of events. What it is behind is not kept here but read from the node's own store."""
+
+    def __init__(self, api: Api, request: Request, last: int | None) -> None:
+        self._api = api
+        self._request = request
+        self._full = False
+        self._ended = False
+        api.streams += 1
+        request.write(b"retry: 2000\n\n")
+        transport: Any = request
+        transport.registerProducer(self, True)
+        if last is not None:
+            for event in api.view.events(last, 1000):
+                self._tell(event)
+        self._unsubscribe = api.view.subscribe(self._tell)
+        self._beat = api.context.reactor.callLater(_BEAT, self._still_there)
+
+    def _tell(self, event: Event) -> None:
+        if self._ended:
+            return
+        if self._full:
+            # It comes again with the number of the last event that it has.
+            self._request.loseConnection()
+            self.end()
+            return
+        data = _event(event).model_dump_json()
+        self._request.write(f"id: {event.number}\nevent: {event.kind}\ndata: {data}\n\n".encode())
+
+    def _still_there(self) -> None:
+        self._request.write(b": still here\n\n")
+        self._beat = self._api.context.reactor.callLater(_BEAT, self._still_there)
+
+    def pauseProducing(self) -> None:
+        """It reads more slowly than things happen."""
+        self._full = True
+
+    def resumeProducing(self) -> None:
+        """It has caught up."""
+        self._full = False
+
+    def stopProducing(self) -> None:
+        """It has gone."""
+        self.end()
+
+    def end(self) -> None:
+        """No more events."""
+        if not self._ended:
+            self._ended = True
+            self._api.streams -= 1
+            self._unsubscribe()
+            if self._beat.active():
+                self._beat.cancel()
+
+
+_BEAT = 15.0
+"""Seconds between signs of life, so that what is in between keeps the connection."""
+
+
+def _network(one: NetworkView) -> values.Network:
+    sources = {}
+    for name, status in one.discovery.items():
+        sources[name] = values.Source(
+            name=name, found=status.found, new=status.new, failures=status.failures, error=status.error,
+            next_try=status.next_try, held=0, tried=0,
+        )  # fmt: skip
+    for name, holds in one.sources.items():
+        known = sources.get(name) or values.Source(
+            name=name, found=0, new=0, failures=0, error="", next_try=0.0, held=0, tried=0
+        )
+        sources[name] = known.model_copy(update={"held": holds.held, "tried": holds.tried})
+    return values.Network(
+        name=one.name, protocol=one.protocol, listening=list(one.listening),
+        slots={
+            slot.name.lower(): values.SlotUse(used=used, allowed=allowed) for slot, (used, allowed) in one.slots.items()
+        },
+        addresses=dict(one.book), status=dict(one.status), messages=dict(one.messages), sources=list(sources.values()),
+    )  # fmt: skip
+
+
+def _peer(one: SessionSnapshot, now: float) -> values.Peer:
+    return values.Peer(
+        network=one.network, id=one.id, address=str(one.address), netgroup=one.netgroup, slot=one.slot.name.lower(),
+        inbound=one.inbound, state=one.state, transport=one.transport, encryption=one.encryption, agent=one.agent,
+        version=one.version, services=sorted(one.services), age=now - one.started,
+        quiet=now - (one.last_receive or one.started), useless=now - one.last_item if one.last_item else None,
+        ping=one.ping, best_ping=one.best_ping, bytes_in=one.bytes_in, bytes_out=one.bytes_out,
+        messages_in=dict(one.messages_in), messages_out=dict(one.messages_out), accepted_items=one.accepted_items,
+        rejected_items=one.rejected_items, timeouts=one.timeouts, send_queue=one.send_queue, score=one.score,
+        protected=one.protected,
+    )  # fmt: skip
+
+
+def _event(one: Event) -> values.Happened:
+    return values.Happened(
+        number=one.number, time=one.time, kind=one.kind, network=one.network, session=one.session,
+        address=None if one.address is None else str(one.address),
+        fields={name: _plain(value) for name, value in one.fields.items()},
+    )  # fmt: skip
+
+
+def _plain(value: object) -> object:
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
+
+def _next(place: list[Any]) -> str:
+    return json.dumps(place, separators=(",", ":"))
+
+
+def _cursor(text: str | None) -> list[Any] | None:
+    if text is None:
+        return None
+    try:
+        place = json.loads(text)
+    except (ValueError, RecursionError):
+        place = None
+    if not isinstance(place, list) or not place or not isinstance(place[-1], int) or len(place) > 2:
+        raise Problem(400, "Bad request", "the cursor is none that was given")
+    if len(place) == 2 and not isinstance(place[0], str):
+        raise Problem(400, "Bad request", "the cursor is none that was given")
+    return place
+
+
+def _no_network(name: str) -> Problem:
+    return Problem(404, "Not found", f"there is no network {name[:100]!r}")
+
+
+def _no_session(network: str, id: int) -> Problem:
+    return Problem(404, "Not found", f"there is no session {id} in {network}")

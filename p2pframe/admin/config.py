@@ -1,0 +1,69 @@
+"""What `admin` can be told."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from p2pframe.endpoints import ListenAddress
+from p2pframe.model import PeerAddress
+from p2pframe.plugin import Duration, Field, PluginConfig, Size, live
+
+_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,252}[a-z0-9])?(:\d{1,5})?\Z|\[[0-9a-f:.]+\](:\d{1,5})?\Z")
+_LOOPBACK = ("127.0.0.1", "::1")
+
+
+class TokenConfig(PluginConfig):
+    """A token for a script."""
+
+    name: str = Field(min_length=1, max_length=64, description="What the audit log calls it.")
+    role: Literal["viewer", "operator"] = Field(description="What it may do: look, or change as well.")
+    file: Path = Field(description="Where it is: a file of 20 to 500 characters that nobody else may read (0600).")
+
+
+class AdminConfig(PluginConfig):
+    """Options of the `admin` application."""
+
+    listen: ListenAddress = Field(
+        PeerAddress("127.0.0.1", 8600), description="Where it is served. Anything but the loopback takes `certificate`."
+    )
+    hosts: list[str] = Field(
+        [], description="Further names that it may be called by, with the port where it is another: node.example:8600."
+    )
+    certificate: Path | None = Field(None, description="PEM file with the certificate chain, for TLS.")
+    private_key: Path | None = Field(None, description="PEM file with its private key (0600).")
+    tokens: list[TokenConfig] = Field([], description="Tokens for scripts and Prometheus.")
+    sessions: int = Field(100, ge=1, description="Log-ins at once; with more the one that was idle longest ends.")
+    idle: Duration = Field(12 * 3600.0, ge=60, description="A log-in ends that was not used for so long.")
+    life: Duration = Field(7 * 86_400.0, ge=60, description="A log-in ends after so long, used or not.")
+    tries: int = Field(10, ge=1, description="Log-ins that one address may try at once; ten times as many of all.")
+    pause: Duration = Field(6.0, gt=0, description="Until it may try once more.")
+    streams: int = live(20, ge=1, description="Event streams (open pages) at once.")
+    connections: int = Field(200, ge=1, description="Connections at once.")
+    largest_body: Size = Field(1_000_000, ge=1000, description="Bytes of a request's body.")
+    request_timeout: Duration = Field(20.0, gt=0, description="Within which a request has to have come whole.")
+    idle_timeout: Duration = Field(60.0, gt=0, description="After which an unused connection is ended.")
+
+    @field_validator("hosts")
+    @classmethod
+    def _names(cls, hosts: list[str]) -> list[str]:
+        for host in hosts:
+            if not _HOST.match(host.lower()):
+                raise PydanticCustomError("host", "a host is a name or an address, with :port where it has another")
+        return [host.lower() for host in hosts]
+
+    @model_validator(mode="after")
+    def _closed_to_strangers(self) -> Self:
+        if (self.certificate is None) != (self.private_key is None):
+            raise PydanticCustomError("tls", "certificate and private_key go together")
+        if self.listen.host not in _LOOPBACK and self.certificate is None:
+            raise PydanticCustomError(
+                "plain", "listen: anything but the loopback takes TLS: set certificate and private_key"
+            )
+        if len({token.name for token in self.tokens}) < len(self.tokens):
+            raise PydanticCustomError("tokens", "tokens: two have the same name")
+        return self

@@ -1,0 +1,155 @@
+"""The pages: made on the server out of what the API says, so that a page and a script never see different things."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+
+from p2pframe.admin import values
+from p2pframe.admin.access import Role
+from p2pframe.admin.api import Api
+from p2pframe.admin.routes import Call, Problem, Reply, Route
+
+_TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
+_HTML = "text/html; charset=utf-8"
+MENU = (
+    ("/", "Overview"), ("/peers", "Peers"), ("/addresses", "Discovery"), ("/bans", "Bans"), ("/events", "Events"),
+    ("/config", "Config"),
+)  # fmt: skip
+
+
+class Pages:
+    """The handlers of pages and of what they load."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._templates = jinja2.Environment(
+            loader=jinja2.PackageLoader("p2pframe.admin"), autoescape=True, undefined=jinja2.StrictUndefined,
+            trim_blocks=True, lstrip_blocks=True,
+        )  # fmt: skip
+        self._templates.filters.update(duration=duration, amount=amount, milliseconds=milliseconds, since=duration)
+        folder = files("p2pframe.admin") / "static"
+        self._static = {one.name: one.read_bytes() for one in folder.iterdir() if "." in one.name}
+
+    def routes(self) -> Sequence[Route]:
+        """All of them."""
+
+        def page(path: str, summary: str, handler: Any, query: Any = None, role: Role | None = Role.VIEWER) -> Route:
+            return Route("GET", path, role, summary, handler, query, content_type="text/html", page=True)
+
+        return [
+            page("/", "The overview.", self.overview),
+            page("/login", "Where to log in.", self.login, role=None),
+            page("/peers", "The peers.", self.peers, values.PeersQuery),
+            page("/peers/{network}/{id}", "One peer.", self.peer),
+            page("/addresses", "Discovery and addresses.", self.addresses),
+            page("/bans", "Bans.", self.bans),
+            page("/events", "Events.", self.events),
+            page("/config", "The configuration.", self.config),
+            Route("GET", "/static/{name}", None, "What the pages load.", self.static, content_type="", page=False),
+        ]
+
+    def login(self, call: Call) -> Reply:
+        """The code is in the fragment of the link, which no server and no log ever sees."""
+        return self._made("login.html", call, title="Log in")
+
+    def overview(self, call: Call) -> Reply:
+        """Healthy or not, and why not."""
+        return self._made("overview.html", call, title="Overview", node=self._api.node(call))
+
+    def peers(self, call: Call) -> Reply:
+        """A table of all; a filter and the order are the page's own."""
+        peers = self._api.peers(call)
+        return self._made("peers.html", call, title="Peers", peers=peers.peers, more=peers.next)
+
+    def peer(self, call: Call) -> Reply:
+        """One of them, with what happened to it."""
+        peer = self._api.peer(call)
+        about = [one for one in self._latest(call) if one.session == peer.id and one.network == peer.network]
+        return self._made("peer.html", call, title=peer.address, peer=peer, events=about[:100])
+
+    def addresses(self, call: Call) -> Reply:
+        """Where addresses come from."""
+        node = self._api.node(call)
+        rows = {}
+        for network in node.networks:
+            query = values.AddressesQuery(limit=200)
+            asked = Call({"network": network.name}, query, None, call.who, call.role, None, call.source, call.now)
+            rows[network.name] = self._api.addresses(asked).addresses
+        return self._made("addresses.html", call, title="Discovery", node=node, rows=rows)
+
+    def bans(self, call: Call) -> Reply:
+        """Who is kept out."""
+        return self._made("bans.html", call, title="Bans", penalties=self._api.bans(call).penalties)
+
+    def events(self, call: Call) -> Reply:
+        """The latest first."""
+        return self._made("events.html", call, title="Events", events=self._latest(call)[:500])
+
+    def config(self, call: Call) -> Reply:
+        """As it is in force."""
+        text = json.dumps(self._api.config(call).config, indent=2, default=str, ensure_ascii=False)
+        return self._made("config.html", call, title="Config", text=text)
+
+    def static(self, call: Call) -> Reply:
+        """A file of ours, by its name: nothing is looked up on disk."""
+        name = call.path["name"]
+        body = self._static.get(name)
+        kind = _TYPES.get(name.rpartition(".")[2])
+        if body is None or kind is None:
+            raise Problem(404, "Not found", "there is no such file")
+        return Reply(body, kind, headers=[("Cache-Control", "no-cache")])
+
+    def _latest(self, call: Call) -> list[values.Happened]:
+        query = values.EventsQuery(limit=1000)
+        found: list[values.Happened] = []
+        cursor: str | None = None
+        while True:
+            asked = Call({}, query.model_copy(update={"cursor": cursor}), None, call.who, call.role, None, "", call.now)
+            page = self._api.events(asked)
+            found += page.events
+            cursor = page.next
+            if cursor is None or len(found) >= _MOST:
+                return found[::-1]
+
+    def _made(self, template: str, call: Call, **values: object) -> Reply:
+        session = call.session
+        text = self._templates.get_template(template).render(
+            menu=MENU, here="/" + str(values["title"]), csrf=session.csrf if session is not None else "",
+            may_change=call.role is not None and call.role >= Role.OPERATOR, now=call.now, **values,
+        )  # fmt: skip
+        return Reply(text.encode(), _HTML)
+
+
+_MOST = 20_000
+"""Events that one page looks through."""
+
+
+def duration(seconds: float | None) -> str:
+    """`3 d 4 h`, `5 min`, `12 s`, `-` for None."""
+    if seconds is None:
+        return "-"
+    whole = max(0, int(seconds))
+    for size, name, smaller, small_name in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size} {name} {rest} {small_name}" if rest else f"{whole // size} {name}"
+    return f"{whole} s"
+
+
+def amount(size: float) -> str:
+    """Bytes as people read them."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+def milliseconds(seconds: float | None) -> str:
+    """A round trip."""
+    return "-" if seconds is None else f"{seconds * 1000:.0f} ms"

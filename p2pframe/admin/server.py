@@ -1,0 +1,372 @@
+"""HTTP for the admin, on Twisted Web: every request is bounded, comes from an allowed place, and is answered once.
+
+In this order: the host it is for (against DNS rebinding), its size, where it comes from (Origin, Sec-Fetch-Site), the
+route, who asks, whether that one may, the token against forged changes, and what it brings. A mistake of ours is logged
+whole and told in one sentence.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from http.cookies import CookieError, SimpleCookie
+from typing import Any, cast
+from urllib.parse import parse_qsl
+
+from pydantic import ValidationError
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel, Request
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+
+from p2pframe.admin.access import Access, Role, Session, same
+from p2pframe.admin.routes import Call, Closed, Problem, Reply, Route, Routes
+from p2pframe.interfaces import IHostReactor
+
+HEADERS = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Permissions-Policy", "interest-cohort=()"),
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; font-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+)
+"""On every answer."""
+CSRF = "x-csrf-token"
+_LINE = 16_384
+_log = Logger(namespace="p2pframe.admin")
+
+
+class Streaming:
+    """What a handler returns that goes on writing: `begin` is called with what writes, and gives what ends it."""
+
+    def __init__(self, begin: Callable[[Any], Callable[[], None]], content_type: str = "text/event-stream") -> None:
+        self.begin = begin
+        self.content_type = content_type
+
+
+class _Channel(HTTPChannel):
+    """A connection whose requests must have come whole within a time, however slowly they drip."""
+
+    totalHeadersSize = _LINE
+    maxHeaders = 100
+    _deadline: IDelayedCall | None = None
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._deadline is None and not self._handlingRequest:
+            site = cast(AdminSite, self.factory)
+            self._deadline = site.clock.callLater(site.request_timeout, self._too_slow)
+        super().dataReceived(data)  # type: ignore[no-untyped-call]
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        cast(AdminSite, self.factory).turned_away("slow")
+        self.forceAbortClient()  # type: ignore[no-untyped-call]
+
+    def _enough(self) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._deadline = None
+
+    def allContentReceived(self) -> None:
+        self._enough()
+        super().allContentReceived()  # type: ignore[no-untyped-call]
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._enough()
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        cast(AdminSite, self.factory).left(self)
+
+
+class _Request(Request):
+    """A request whose body is bounded before it is read."""
+
+    def gotLength(self, length: int | None) -> None:
+        self.too_large = length is not None and length > self._site.largest_body
+        super().gotLength(0 if self.too_large else length)  # type: ignore[no-untyped-call]
+
+    def handleContentChunk(self, data: bytes) -> None:
+        if not self.too_large and cast(Any, self.content).tell() + len(data) > self._site.largest_body:
+            self.too_large = True
+        if not self.too_large:
+            super().handleContentChunk(data)  # type: ignore[no-untyped-call]
+
+    @property
+    def _site(self) -> AdminSite:
+        return cast(AdminSite, cast(Any, self.channel).site)
+
+    def process(self) -> None:
+        self.site = self._site
+        self._site.handle(self)
+
+
+class AdminSite(Site):
+    """The server. `hosts` are the names and ports it may be called by, as in a Host header."""
+
+    def __init__(
+        self,
+        routes: Routes,
+        access: Access,
+        reactor: IHostReactor,
+        unix_time: Callable[[], float],
+        hosts: Callable[[], frozenset[str]],
+        cookie: str,
+        *,
+        secure: bool = False,
+        largest_body: int = 1_000_000,
+        request_timeout: float = 20.0,
+        idle_timeout: float = 60.0,
+        connections: int = 200,
+        counted: Callable[[str, str], None] = lambda what, outcome: None,
+    ) -> None:
+        init: Any = super().__init__
+        init(Resource(), requestFactory=_Request, timeout=idle_timeout, reactor=reactor)
+        # HTTP/1.1 only: the stock one picks a protocol by ALPN, around a channel that is not ours.
+        cast(Any, self).protocol = _Channel
+        self.routes = routes
+        self.access = access
+        self.clock = reactor
+        self.unix_time = unix_time
+        self.hosts = hosts
+        self.cookie = cookie
+        self.secure = secure
+        self.largest_body = largest_body
+        self.request_timeout = request_timeout
+        self.connections = connections
+        self._counted = counted
+        self._open: dict[_Channel, None] = {}
+
+    # --- connections ---
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """None, which refuses, where there are as many connections as there may be."""
+        if len(self._open) >= self.connections:
+            self.turned_away("connections")
+            return None
+        build: Any = super().buildProtocol
+        channel = build(addr)
+        self._open[channel] = None
+        return channel
+
+    def left(self, channel: _Channel) -> None:
+        """A connection has ended."""
+        self._open.pop(channel, None)
+
+    def turned_away(self, why: str) -> None:
+        """Count what was not even a request."""
+        self._counted("connection", why)
+
+    def log(self, request: Any) -> None:
+        """See `Site.log`: no access log, as paths may hold what is nobody's business."""
+
+    def abort(self) -> None:
+        """End every connection."""
+        for channel in list(self._open):
+            cast(Any, channel).forceAbortClient()
+
+    # --- requests ---
+
+    def handle(self, request: Any) -> None:
+        """Answer one."""
+        for name, value in HEADERS:
+            request.setHeader(name, value)
+        request.setHeader("Cache-Control", "no-store")
+        request.setHeader("Server", "p2pframe")
+        try:
+            route, call = self._checked(request)
+            answering = Deferred.fromCoroutine(_awaited(route.handler, call))
+        except Problem as problem:
+            self._refuse(request, problem)
+            return
+        except Exception:  # noqa: BLE001 - a mistake of ours must not leave anybody without an answer
+            self._broken(request, Failure())
+            return
+        gone = request.notifyFinish()
+        gone.addErrback(lambda _: answering.cancel())
+        answering.addCallback(self._answer, request, route)
+        answering.addErrback(self._failed, request)
+
+    def _checked(self, request: Any) -> tuple[Route, Call]:
+        headers = _headers(request)
+        method = request.method.decode("ascii", "replace")
+        host = headers.get("host", "").lower()
+        if host not in self.hosts():
+            raise Problem(421, "Misdirected request", "this server is not called by that name: see the admin's `hosts`")
+        if request.too_large:
+            raise Problem(413, "Content too large", f"a request has at most {self.largest_body} bytes")
+        origin = headers.get("origin")
+        scheme = "https" if self.secure else "http"
+        own_origin = f"{scheme}://{host}"
+        if origin is not None and origin.lower() != own_origin:
+            raise Problem(403, "Forbidden", "this request comes from a page of another origin")
+        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+            raise Problem(403, "Forbidden", "this request comes from a page of another site")
+        path, _, query = request.uri.decode("ascii", "replace").partition("?")
+        route, parameters = self.routes.find(method, path)
+        now = self.unix_time()
+        who, role, session = self._who(headers, now)
+        if route.role is not None:
+            if role is None:
+                problem = Problem(401, "Not logged in", "log in with a code of `p2pframe admin link`, or send a token")
+                problem.headers["WWW-Authenticate"] = 'Bearer realm="p2pframe"'
+                if route.page:
+                    problem = Problem(303, "See other")
+                    problem.headers["Location"] = "/login"
+                raise problem
+            if role < route.role:
+                raise Problem(403, "Forbidden", f"this takes the role {route.role.name.lower()}")
+        if route.writes and session is not None and route.role is not None:
+            given = headers.get(CSRF, "")
+            if not same(given, session.csrf):
+                raise Problem(403, "Forbidden", f"a change needs the header {CSRF} of this session")
+        call = Call(
+            parameters, _query(route, query), self._body(route, headers, request), who, role, session,
+            request.getClientAddress().host, now, headers,
+        )  # fmt: skip
+        return route, call
+
+    def _who(self, headers: Mapping[str, str], now: float) -> tuple[str, Role | None, Session | None]:
+        authorization = headers.get("authorization", "")
+        kind, _, token = authorization.partition(" ")
+        if authorization:
+            found = self.access.token(token.strip()) if kind.lower() == "bearer" else None
+            return (f"token {found[0]}", found[1], None) if found is not None else ("", None, None)
+        try:
+            cookies = SimpleCookie(headers.get("cookie", ""))
+        except CookieError:
+            return "", None, None
+        given = cookies.get(self.cookie)
+        session = self.access.session(given.value, now) if given is not None else None
+        return ("", None, None) if session is None else ("a person", session.role, session)
+
+    def _body(self, route: Route, headers: Mapping[str, str], request: Any) -> Closed | None:
+        data = request.content.read() if request.content is not None else b""
+        if route.body is None:
+            if data:
+                raise Problem(400, "Bad request", "this takes no body")
+            return None
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise Problem(415, "Unsupported media type", "send application/json")
+        try:
+            return route.body.model_validate_json(data)
+        except ValidationError as error:
+            raise _invalid(error) from None
+
+    # --- answers ---
+
+    def _answer(self, result: object, request: Any, route: Route) -> None:
+        if isinstance(result, Streaming):
+            self._stream(request, result)
+            return
+        if isinstance(result, Reply):
+            reply = result
+        elif isinstance(result, Closed):
+            reply = Reply(result.model_dump_json().encode(), status=route.status)
+        elif result is None:
+            reply = Reply(status=204, content_type="")
+        else:
+            raise TypeError(f"{route.path} answered {type(result).__name__}")
+        self._counted("request", str(reply.status))
+        self._write(request, reply)
+
+    def _stream(self, request: Any, streaming: Streaming) -> None:
+        request.setHeader("Content-Type", streaming.content_type)
+        request.setHeader("X-Accel-Buffering", "no")
+        self._counted("request", "stream")
+        # It lasts: the times are those of requests.
+        cast(Any, request.channel).setTimeout(None)
+        if request.method == b"HEAD":
+            request.finish()
+            return
+        end = streaming.begin(request)
+        request.notifyFinish().addBoth(lambda _: end())
+
+    def _write(self, request: Any, reply: Reply) -> None:
+        if request._disconnected:
+            return
+        request.setResponseCode(reply.status)
+        if reply.content_type:
+            request.setHeader("Content-Type", reply.content_type)
+        for name, value in reply.headers:
+            request.responseHeaders.addRawHeader(name, value)
+        if reply.status not in (204, 304):
+            request.setHeader("Content-Length", str(len(reply.body)))
+            if request.method != b"HEAD":
+                request.write(reply.body)
+        request.finish()
+
+    def _failed(self, failure: Failure, request: Any) -> None:
+        if failure.check(Problem):
+            self._refuse(request, cast(Problem, failure.value))
+        elif not (failure.check(CancelledError) and request._disconnected):
+            self._broken(request, failure)
+
+    def _broken(self, request: Any, failure: Failure) -> None:
+        _log.failure("a request to the admin failed", failure=failure)
+        self._refuse(request, Problem(500, "Internal error", "this is a mistake in p2pframe: the log says more"))
+
+    def _refuse(self, request: Any, problem: Problem) -> None:
+        self._counted("request", str(problem.status))
+        body = {"type": "about:blank", "title": problem.title, "status": problem.status, **problem.more}
+        if problem.detail:
+            body["detail"] = problem.detail
+        reply = Reply(json.dumps(body).encode(), "application/problem+json", problem.status)
+        reply.headers = list(problem.headers.items())
+        if problem.status == 413:
+            # What is still on its way is not waited for.
+            request.setHeader("Connection", "close")
+        self._write(request, reply)
+
+
+
+async def _awaited(handler: Callable[[Call], Any], call: Call) -> object:
+    result = handler(call)
+    return await result if hasattr(result, "__await__") else result
+
+
+def _headers(request: Request) -> dict[str, str]:
+    return {
+        name.decode("latin-1").lower(): values[0].decode("latin-1")
+        for name, values in request.requestHeaders.getAllRawHeaders()
+        if values
+    }
+
+
+def _query(route: Route, text: str) -> Closed | None:
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text), max_num_fields=50)
+    except ValueError:
+        raise Problem(400, "Bad request", "the query is not of the form name=value&name=value") from None
+    given = dict(pairs)
+    if len(given) != len(pairs):
+        raise Problem(400, "Bad request", "a name is in the query twice")
+    if route.query is None:
+        if given:
+            raise Problem(400, "Bad request", "this takes no query")
+        return None
+    try:
+        return route.query.model_validate_strings(given)
+    except ValidationError as error:
+        raise _invalid(error) from None
+
+
+def _invalid(error: ValidationError) -> Problem:
+    """What is wrong with what came, without what came: it may be a secret."""
+    errors: Sequence[dict[str, str]] = [
+        {"where": ".".join(map(str, one["loc"])), "what": one["msg"]}
+        for one in error.errors(include_url=False, include_context=False, include_input=False)[:20]
+    ]
+    return Problem(422, "Unprocessable content", "see `errors`", errors=errors)
+
+
+__all__ = ["CSRF", "AdminSite", "Streaming"]

@@ -1,0 +1,245 @@
+"""What the API answers and takes: closed models, of which OpenAPI's schemas are made. Times are unix seconds, ages
+and round trips seconds, sizes bytes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from p2pframe.admin.routes import Closed
+
+Short = Annotated[str, StringConstraints(max_length=200)]
+
+
+class LogIn(Closed):
+    """The code of `p2pframe admin link`."""
+
+    code: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class LoggedIn(Closed):
+    """What a page needs to ask for changes."""
+
+    role: str
+    csrf: str
+
+
+class SlotUse(Closed):
+    """How many of a class of slots are used."""
+
+    used: int
+    allowed: int
+
+
+class Source(Closed):
+    """A discovery or a group of peers: what it found and how it does. `next_try` in seconds, 0 where nothing failed."""
+
+    name: str
+    found: int
+    new: int
+    failures: int
+    error: str
+    next_try: float
+    held: int
+    tried: int
+
+
+class Network(Closed):
+    """One network at a glance. `status` comes from its protocol."""
+
+    name: str
+    protocol: str
+    listening: list[str]
+    slots: dict[str, SlotUse]
+    addresses: dict[str, int]
+    status: dict[str, str | int | float | bool]
+    messages: dict[str, tuple[int, int]]
+    sources: list[Source]
+
+
+class Node(Closed):
+    """The node at a glance; `reasons` say in words why it is not healthy."""
+
+    version: str
+    now: float
+    uptime: float
+    healthy: bool
+    reasons: list[str]
+    networks: list[Network]
+
+
+class Peer(Closed):
+    """A session. `age` since it began; `quiet` since it last sent, `useless` since it last brought something useful."""
+
+    network: str
+    id: int
+    address: str
+    netgroup: str
+    slot: str
+    inbound: bool
+    state: str
+    transport: str
+    encryption: str
+    agent: str
+    version: int | None
+    services: list[str]
+    age: float
+    quiet: float
+    useless: float | None
+    ping: float | None
+    best_ping: float | None
+    bytes_in: int
+    bytes_out: int
+    messages_in: dict[str, int]
+    messages_out: dict[str, int]
+    accepted_items: int
+    rejected_items: int
+    timeouts: int
+    send_queue: int
+    score: float | None
+    protected: bool
+
+
+class Peers(Closed):
+    """A page of sessions; `next` is the cursor of the next one."""
+
+    peers: list[Peer]
+    next: str | None
+
+
+class PeersQuery(Closed):
+    """Which sessions, and from where on."""
+
+    network: Short | None = None
+    cursor: Short | None = None
+    limit: int = Field(100, ge=1, le=1000)
+
+
+class Reason(Closed):
+    """Why something is done: it is in the audit log, and in the log."""
+
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+
+
+class Protect(Closed):
+    """Whether a session is never evicted."""
+
+    protected: bool
+
+
+class Connect(Closed):
+    """Whom to dial."""
+
+    network: Short
+    address: Short
+
+
+class Connected(Closed):
+    """The session that came of it."""
+
+    network: str
+    id: int
+
+
+class Ban(Closed):
+    """Who is kept out: an address, a network (`192.0.2.0/24`) or `id:` and hex; `scope` is a network's name or node."""
+
+    subject: Short
+    duration: float = Field(gt=0, le=1e9)
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+    scope: Short = "node"
+
+
+class Unban(Closed):
+    """Whom to let in again."""
+
+    subject: Short
+    scope: Short = "node"
+
+
+class Penalty(Closed):
+    """A ban or a discouragement, with why."""
+
+    subject: str
+    scope: str
+    action: str
+    rule: str
+    reason: str
+    evidence: str
+    since: float
+    until: float
+    automatic: bool
+
+
+class Penalties(Closed):
+    """All that are in force."""
+
+    penalties: list[Penalty]
+
+
+class Address(Closed):
+    """One of the address book."""
+
+    address: str
+    source: str
+    first_seen: float
+    last_seen: float
+    last_attempt: float
+    last_success: float
+    failures: int
+    tried: bool
+    services: int
+
+
+class Addresses(Closed):
+    """A page of the address book."""
+
+    addresses: list[Address]
+    next: str | None
+
+
+class AddressesQuery(Closed):
+    """Of which source, and from where on."""
+
+    source: Short | None = None
+    cursor: Short | None = None
+    limit: int = Field(100, ge=1, le=1000)
+
+
+class Happened(Closed):
+    """An event."""
+
+    number: int
+    time: float
+    kind: str
+    network: str
+    session: int | None
+    address: str | None
+    fields: dict[str, object]
+
+
+class Events(Closed):
+    """Events, oldest first."""
+
+    events: list[Happened]
+    next: str | None
+
+
+class EventsQuery(Closed):
+    """Those after a number."""
+
+    cursor: Short | None = None
+    limit: int = Field(100, ge=1, le=1000)
+
+
+class StreamQuery(Closed):
+    """Where to go on: the number of the last event seen; a Last-Event-ID header says the same."""
+
+    after: int | None = Field(None, ge=0)
+
+
+class Config(Closed):
+    """The effective configuration, secrets as `***`."""
+
+    config: dict[str, object]
