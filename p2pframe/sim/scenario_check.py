@@ -285,9 +285,11 @@ class Variant:
             at = place_of(node, loc)
             everywhere = f"[::]:{address.port}" if ip.version == 6 else f"0.0.0.0:{address.port}"
             plugin = group.spec.networks[network].transports[index].spec.name
+            # Some transports take a list, some one address.
+            value = f'["{everywhere}"]' if isinstance(loc[-1], int) else f'"{everywhere}"'
             text = (
                 f"{address}, which no other host reaches: listen on {everywhere}, here with override: "
-                f'{{networks: {{{network}: {{transports: [{{plugin: {plugin}, listen: ["{everywhere}"]}}]}}}}}}'
+                f'{{networks: {{{network}: {{transports: [{{plugin: {plugin}, listen: {value}}}]}}}}}}'
             )
             if at in ours:
                 self.file.add(at, f"hosts.{group.name}.override.{'.'.join(map(str, loc))}", f"is {text}")

@@ -240,6 +240,16 @@ def test_an_address_of_ones_own_can_be_listened_on(scenarios):
     assert "node.yaml:6:41 says that the hosts listen on 203.0.113.9:18444, which no other host reaches" in problem
 
 
+def test_the_way_out_is_of_the_form_that_the_transport_takes(scenarios):
+    scenarios.write(
+        "dht.yaml",
+        "version: 1\nnetworks:\n  d:\n    protocol: {plugin: mainline}\n"
+        '    transports: [{plugin: udp, listen: "127.0.0.1:6881"}]\n',
+    )
+    [problem] = scenarios.problems("version: 1\nduration: 1s\nhosts: {a: {node: dht.yaml, count: 2}}\n")
+    assert problem.endswith('override: {networks: {d: {transports: [{plugin: udp, listen: "0.0.0.0:6881"}]}}}')
+
+
 # --- the schema ---
 
 
