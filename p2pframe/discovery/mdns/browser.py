@@ -5,7 +5,7 @@ Only what belongs to the service looked for is kept: instances, and of those the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import NamedTuple
 
@@ -152,6 +152,7 @@ class Browser:
         """No question who is there before this, whatever is due; and the same for hosts and addresses."""
         self._resolved_from = 0.0
         self._forgotten = 0.0
+        self._room_from = 0.0
         self._timer: IDelayedCall | None = None
         self._running = False
 
@@ -288,17 +289,32 @@ class Browser:
         """A new one; None where there is no room for it."""
         most, per_source = self._bounds()
         told = self._sources.get(source)
-        if sum(len(one.seen) for one in self._sources.values()) >= most:
-            self._left_out("instances")
-            return None
         if told is not None and len(told.seen) >= per_source:
             self._left_out("of one source")
-            return None
+            if not self._make_room([told], now):
+                return None
+        elif sum(len(one.seen) for one in self._sources.values()) >= most:
+            self._left_out("instances")
+            if now < self._room_from:
+                return None
+            if not self._make_room(self._sources.values(), now):
+                # It is dear to look through all of them, and nothing that each message may make us do.
+                self._room_from = now + GONE
+                return None
         if told is None:
             told = self._sources[source] = _Source()
         seen = told.seen[wire.key(name)] = _Seen(name, self._rng.uniform(0, JITTER))
         seen.next = now + RESOLVE[0]
         return seen
+
+    def _make_room(self, sources: Iterable[_Source], now: float) -> bool:
+        """Give up one that has been asked for its addresses in vain."""
+        for source in sources:
+            for which, seen in source.seen.items():
+                if seen.asked >= len(RESOLVE) and not source.alive(seen, now):
+                    del source.seen[which]
+                    return True
+        return False
 
     def _is_instance(self, name: Name) -> bool:
         return len(name) == len(self._kind) + 1 and wire.key(name[1:]) == self._kind

@@ -390,3 +390,21 @@ def test_addresses_that_nobody_can_have():
     alone.hear(said(hosts=("192.0.2.1",)), ("192.0.2.1", 5353))
     alone.run(2)
     assert [one.address.host for one in result_of(looking)] == ["192.0.2.1"]
+
+
+# --- room ---
+
+
+def test_those_that_never_came_to_be_do_not_keep_others_out():
+    """Who has been driven from name to name is told of under the last one; and bare names fill nothing."""
+    looking = Looking(most=40, per_source=20)
+    for number in range(20):
+        looking.hear(there(f"gone{number}")[0])
+        looking.hear(there(f"lie{number}")[0], source="192.0.2.66")
+    looking.hear(*there("early"))
+    assert looking.found() == set()
+    looking.run(6)
+    looking.hear(*there("mine"))
+    looking.hear(*there("yours", ["192.0.2.51"], host="other"), source="192.0.2.51")
+    assert looking.found() == {("mine", ("192.0.2.50",), 7), ("yours", ("192.0.2.51",), 7)}
+    assert looking.left_out == ["of one source", "of one source", "instances"]
