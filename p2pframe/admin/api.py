@@ -18,7 +18,7 @@ from p2pframe.admin.routes import Call, Problem, Reply, Route
 from p2pframe.admin.server import Streaming
 from p2pframe.errors import P2PFrameError
 from p2pframe.interfaces import IContext, INodeControl, INodeView
-from p2pframe.interfaces.node import Event, NetworkView
+from p2pframe.interfaces.node import Event, NetworkView, Spread
 from p2pframe.model import PeerAddress, SessionId, SessionSnapshot
 
 V1 = "/api/v1"
@@ -80,6 +80,8 @@ class Api:
                   status=204, refusals=(404,)),
             Route("GET", V1 + "/networks/{network}/addresses", viewer, "The address book.", self.addresses,
                   v.AddressesQuery, answer=v.Addresses, refusals=(404,)),
+            Route("GET", V1 + "/networks/{network}/spreads", viewer, "How the latest items spread.", self.spreads,
+                  v.SpreadsQuery, answer=v.Spreads, refusals=(404,)),
             Route("GET", V1 + "/events", viewer, "What happened.", self.events, v.EventsQuery, answer=v.Events),
             Route("GET", V1 + "/events/stream", viewer, "What happens, as server-sent events.", self.stream,
                   v.StreamQuery, content_type="text/event-stream", refusals=(503,)),
@@ -188,6 +190,14 @@ class Api:
             for one in found[:limit]
         ]  # fmt: skip
         return values.Addresses(addresses=rows, next=_next([offset + limit]) if len(found) > limit else None)
+
+    def spreads(self, call: Call) -> values.Spreads:
+        """As far as this node saw."""
+        try:
+            found = self.view.spreads(call.path["network"], call.query.limit)
+        except KeyError:
+            raise _no_network(call.path["network"]) from None
+        return values.Spreads(spreads=[_spread(one) for one in found])
 
     def events(self, call: Call) -> values.Events:
         """Those that are still kept."""
@@ -366,6 +376,15 @@ def _peer(one: SessionSnapshot, now: float) -> values.Peer:
         messages_in=dict(one.messages_in), messages_out=dict(one.messages_out), accepted_items=one.accepted_items,
         rejected_items=one.rejected_items, timeouts=one.timeouts, send_queue=one.send_queue, score=one.score,
         protected=one.protected,
+    )  # fmt: skip
+
+
+def _spread(one: Spread) -> values.Spread:
+    delays = sorted(one.delays)
+    shares = [delays[min(len(delays) - 1, int(len(delays) * share))] if delays else None for share in (0.5, 0.9, 0.99)]
+    return values.Spread(
+        topic=one.topic, id=one.id.hex(), first_seen=one.first_seen, source=one.source, heard_from=one.heard_from,
+        told=one.told, p50=shares[0], p90=shares[1], p99=shares[2],
     )  # fmt: skip
 
 

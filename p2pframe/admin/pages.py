@@ -12,12 +12,14 @@ import jinja2
 from p2pframe.admin import values
 from p2pframe.admin.access import Role
 from p2pframe.admin.api import Api
+from p2pframe.admin.graph import SIZE, neighbourhood, netgroups
 from p2pframe.admin.routes import Call, Problem, Reply, Route
 
 _TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
 _HTML = "text/html; charset=utf-8"
 MENU = (
-    ("/", "Overview"), ("/peers", "Peers"), ("/addresses", "Discovery"), ("/bans", "Bans"), ("/events", "Events"),
+    ("/", "Overview"), ("/peers", "Peers"), ("/propagation", "Propagation"), ("/addresses", "Discovery"),
+    ("/topology", "Topology"), ("/bans", "Bans"), ("/events", "Events"),
     ("/config", "Config"),
 )  # fmt: skip
 
@@ -46,7 +48,9 @@ class Pages:
             page("/login", "Where to log in.", self.login, role=None),
             page("/peers", "The peers.", self.peers, values.PeersQuery),
             page("/peers/{network}/{id}", "One peer.", self.peer),
+            page("/propagation", "How items spread.", self.propagation),
             page("/addresses", "Discovery and addresses.", self.addresses),
+            page("/topology", "The node's neighbourhood, drawn.", self.topology),
             page("/bans", "Bans.", self.bans),
             page("/events", "Events.", self.events),
             page("/config", "The configuration.", self.config),
@@ -81,6 +85,25 @@ class Pages:
             asked = Call({"network": network.name}, query, None, call.who, call.role, None, call.source, call.now)
             rows[network.name] = self._api.addresses(asked).addresses
         return self._made("addresses.html", call, title="Discovery", node=node, rows=rows)
+
+    def propagation(self, call: Call) -> Reply:
+        """The latest items of each network."""
+        query = values.SpreadsQuery(limit=100)
+        networks = {
+            one.name: self._api.spreads(
+                Call({"network": one.name}, query, None, call.who, call.role, None, call.source, call.now)
+            ).spreads
+            for one in self._api.view.networks()
+        }
+        return self._made("propagation.html", call, title="Propagation", networks=networks)
+
+    def topology(self, call: Call) -> Reply:
+        """A drawing, and the same in words."""
+        query = values.PeersQuery(limit=1000)
+        peers = self._api.peers(Call({}, query, None, call.who, call.role, None, call.source, call.now)).peers
+        return self._made(
+            "topology.html", call, title="Topology", dots=neighbourhood(peers), groups=netgroups(peers), size=SIZE
+        )
 
     def bans(self, call: Call) -> Reply:
         """Who is kept out."""

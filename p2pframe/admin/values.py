@@ -233,6 +233,36 @@ class EventsQuery(Closed):
     limit: int = Field(100, ge=1, le=1000)
 
 
+class Spread(Closed):
+    """How one item spread as far as this node saw.
+
+    `source` is the session that brought it, null where it is our own; `p50`, `p90` and `p99` of the delays, in seconds
+    after the first sight, with which others announced it to us.
+    """
+
+    topic: str
+    id: str
+    first_seen: float
+    source: int | None
+    heard_from: int
+    told: int
+    p50: float | None
+    p90: float | None
+    p99: float | None
+
+
+class Spreads(Closed):
+    """The latest items, newest first."""
+
+    spreads: list[Spread]
+
+
+class SpreadsQuery(Closed):
+    """How many of them."""
+
+    limit: int = Field(100, ge=1, le=1000)
+
+
 class StreamQuery(Closed):
     """Where to go on: the number of the last event seen; a Last-Event-ID header says the same."""
 
