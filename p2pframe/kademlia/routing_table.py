@@ -37,9 +37,12 @@ class Contact(Generic[A]):
 
 
 class Bucket(Generic[A]):
-    """The contacts of a range of ids `low <= id < high`, least recently heard first; `waiting` are its replacements."""
+    """The contacts of a range of ids `low <= id < high`, least recently heard first; `waiting` are its replacements.
 
-    __slots__ = ("contacts", "high", "low", "touched", "waiting")
+    `note` is for the table's owner, as a contact's: it is emptied whenever a contact comes, goes or fails.
+    """
+
+    __slots__ = ("contacts", "high", "low", "note", "touched", "waiting")
 
     def __init__(self, low: int, high: int, touched: float) -> None:
         self.low = low
@@ -47,6 +50,7 @@ class Bucket(Generic[A]):
         self.touched = touched
         self.contacts: dict[int, Contact[A]] = {}
         self.waiting: dict[int, Contact[A]] = {}
+        self.note = b""
 
 
 class RoutingTable(Generic[A]):
@@ -100,7 +104,7 @@ class RoutingTable(Generic[A]):
 
     def get(self, identity: int) -> Contact[A] | None:
         """The contact of that id."""
-        return self._bucket(identity).contacts.get(identity)
+        return self.bucket(identity).contacts.get(identity)
 
     def contacts(self) -> Iterator[Contact[A]]:
         """All of them, by bucket."""
@@ -118,7 +122,7 @@ class RoutingTable(Generic[A]):
         if identity == self.own or not 0 <= identity < 1 << self.bits:
             self._turned_away("own id" if identity == self.own else "no id")
             return False
-        bucket = self._bucket(identity)
+        bucket = self.bucket(identity)
         contact = bucket.contacts.get(identity)
         if contact is not None:
             if contact.address != address:
@@ -147,7 +151,7 @@ class RoutingTable(Generic[A]):
         """
         if identity == self.own or not 0 <= identity < 1 << self.bits:
             return False
-        bucket = self._bucket(identity)
+        bucket = self.bucket(identity)
         contact = bucket.contacts.get(identity)
         if contact is not None:
             if contact.address == address:
@@ -167,7 +171,7 @@ class RoutingTable(Generic[A]):
 
         One that does so `bad_after` times goes where somebody waits for its place, and twice as often in any case.
         """
-        bucket = self._bucket(identity)
+        bucket = self.bucket(identity)
         contact = bucket.contacts.get(identity)
         if contact is None or contact.address != address:
             waiting = bucket.waiting.get(identity)
@@ -175,6 +179,7 @@ class RoutingTable(Generic[A]):
                 self._forget_waiting(bucket, waiting)
             return
         contact.failures += 1
+        bucket.note = b""
         if contact.failures >= self.bad_after and bucket.waiting:
             self._remove(bucket, contact)
             self._promote(bucket)
@@ -183,7 +188,7 @@ class RoutingTable(Generic[A]):
 
     def touched(self, target: int, now: float) -> None:
         """A search for this target has begun: its bucket needs no refresh for a while."""
-        self._bucket(target).touched = now
+        self.bucket(target).touched = now
 
     # --- what is asked ---
 
@@ -222,6 +227,16 @@ class RoutingTable(Generic[A]):
                 del chosen[count:]
                 break
         return chosen
+
+    def bucket(self, target: int) -> Bucket[A]:
+        """The bucket that a target lies in."""
+        return self._buckets[bisect_right(self._lows, target) - 1]
+
+    def alone(self, bucket: Bucket[A]) -> bool:
+        """Whether its contacts are the `closest` of every target in it, in some order."""
+        return len(bucket.contacts) == self.k and all(
+            one.failures < self.bad_after for one in bucket.contacts.values()
+        )  # fmt: skip
 
     def questionable(self, now: float, limit: int) -> list[Contact[A]]:
         """Whom to ask whether they are still there: not heard for `questionable_after`, those longest silent first.
@@ -266,9 +281,6 @@ class RoutingTable(Generic[A]):
 
     # --- within ---
 
-    def _bucket(self, identity: int) -> Bucket[A]:
-        return self._buckets[bisect_right(self._lows, identity) - 1]
-
     def _splits(self, bucket: Bucket[A]) -> bool:
         return bucket.low <= self.own < bucket.high and bucket.high - bucket.low > 1
 
@@ -279,7 +291,7 @@ class RoutingTable(Generic[A]):
             self._turned_away("host in the table")
             return False
         while True:
-            bucket = self._bucket(contact.id)
+            bucket = self.bucket(contact.id)
             if self._group is not None:
                 group = self._group(contact.address)
                 if any(
@@ -307,13 +319,13 @@ class RoutingTable(Generic[A]):
         return self._wait(bucket, contact, host)
 
     def _address_of(self, identity: int) -> A | None:
-        bucket = self._bucket(identity)
+        bucket = self.bucket(identity)
         known = bucket.contacts.get(identity) or bucket.waiting.get(identity)
         return None if known is None else known.address
 
     def _moved(self, identity: int, address: A) -> bool:
         """Whoever answers from the very address of a contact has taken its place, under a new id: that one is gone."""
-        bucket = self._bucket(identity)
+        bucket = self.bucket(identity)
         known = bucket.contacts.get(identity) or bucket.waiting.get(identity)
         if known is None or known.address != address:
             return False
@@ -327,6 +339,7 @@ class RoutingTable(Generic[A]):
 
     def _place(self, bucket: Bucket[A], contact: Contact[A], host: Hashable) -> None:
         bucket.contacts[contact.id] = contact
+        bucket.note = b""
         bucket.touched = max(bucket.touched, contact.replied)
         self.size += 1
         if self._host is not None:
@@ -347,6 +360,7 @@ class RoutingTable(Generic[A]):
 
     def _remove(self, bucket: Bucket[A], contact: Contact[A]) -> None:
         del bucket.contacts[contact.id]
+        bucket.note = b""
         self.size -= 1
         self._free_host(contact)
 
@@ -364,12 +378,14 @@ class RoutingTable(Generic[A]):
         """The latest to have answered of those who wait takes the place that has become free."""
         contact = bucket.waiting.pop(next(reversed(bucket.waiting)))
         bucket.contacts[contact.id] = contact
+        bucket.note = b""
         self.size += 1
 
     def _split(self, bucket: Bucket[A]) -> None:
         middle = (bucket.low + bucket.high) // 2
         upper: Bucket[A] = Bucket(middle, bucket.high, bucket.touched)
         bucket.high = middle
+        bucket.note = b""
         for name in ("contacts", "waiting"):
             held: dict[int, Contact[A]] = getattr(bucket, name)
             other: dict[int, Contact[A]] = getattr(upper, name)

@@ -174,3 +174,21 @@ def test_a_host_that_comes_back_under_another_id_is_asked_from_its_own_address_o
     assert [one.id for one in table.contacts()] == [100]
     assert table.replied(200, "host:1", 2.0)
     assert [one.id for one in table.contacts()] == [200]
+
+
+@given(IDS, st.lists(IDS, min_size=4, max_size=80, unique=True), st.data())
+def test_a_note_of_a_full_bucket_names_the_nearest_until_somebody_comes_goes_or_fails(own, ids, data):
+    table = RoutingTable(own, bits=BITS, k=4, replacements=2)
+    for now in range(120):
+        identity = data.draw(st.sampled_from(ids))
+        if data.draw(st.booleans()):
+            table.replied(identity, f"a{identity}", float(now))
+        else:
+            table.failed(identity, f"a{identity}", float(now))
+        target = data.draw(IDS)
+        bucket = table.bucket(target)
+        nearest = sorted(one.id for one in table.closest(target))
+        if bucket.note:
+            assert bucket.note == repr(nearest).encode()
+        elif table.alone(bucket):
+            bucket.note = repr(nearest).encode()

@@ -297,6 +297,18 @@ def test_nodes_alone_to_an_unproven_source_are_under_three_times_its_bytes(sourc
     assert len(told) >= 5 * 38 if ":" in source.host else len(told) == 8 * 26
 
 
+def test_who_gets_fewer_nodes_gets_the_nearest():
+    server = Server(subnet_burst=0, budget_burst=0)
+    rng = Random(3)
+    nodes = [rng.randbytes(26) for _ in range(20)]
+    server.nodes = lambda target, six: b"".join(nodes)
+    told = server.ask(ALICE, b"find_node", target=HASH).values[b"nodes"]
+    assert 0 < len(told) < 20 * 26
+    wanted = int.from_bytes(HASH, "big")
+    nodes.sort(key=lambda one: int.from_bytes(one[:20], "big") ^ wanted)
+    assert told == b"".join(nodes)[: len(told)]
+
+
 def test_a_strangers_first_query_succeeds_in_peace():
     server = crowded()
     values = server.ask(ALICE, b"get_peers", info_hash=HASH, want=[b"n4", b"n6"]).values

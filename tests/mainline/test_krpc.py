@@ -96,6 +96,18 @@ def test_what_is_written_is_canonical_and_read_again(transaction, version, ip, v
         assert (reply.ip is not None) == bool(ip)
 
 
+@given(
+    st.binary(max_size=32), st.binary(min_size=20, max_size=20), st.integers(0, 8), st.binary(max_size=9),
+    st.sampled_from([6, 18]),
+)  # fmt: skip
+def test_what_is_told_is_the_response_that_a_dictionary_makes(transaction, own, nodes, token, width):
+    packed, ip = bytes(26) * nodes, bytes(width)
+    values = {b"id": own, b"nodes": packed, b"token": token}
+    assert krpc.told(transaction, own, packed, token, ip, b"p2\0\1") == krpc.response(
+        transaction, values, ip, b"p2\0\1"
+    )
+
+
 def test_a_checked_item_is_sent_as_it_was_stored():
     assert krpc.response(b"aa", {b"id": OWN, b"v": Bencoded(b"li1ee")}) == krpc.response(b"aa", {b"id": OWN, b"v": [1]})
 

@@ -137,8 +137,15 @@ class Answers:
         except _Refused as refused:
             reply = krpc.refusal(query.transaction, refused.code, refused.text, ip, VERSION)
             return self._or_silence(reply, source, size, now)
-        answer.values[_OWN] = own.to_bytes(20, "big")
-        reply = krpc.response(query.transaction, answer.values, ip, VERSION)
+        values = answer.values
+        identity = own.to_bytes(20, "big")
+        packed, token = values.get(b"nodes"), values.get(b"token")
+        if len(values) == 2 and isinstance(packed, bytes) and isinstance(token, bytes):
+            reply = krpc.told(query.transaction, identity, packed, token, ip, VERSION)
+            values[_OWN] = identity
+        else:
+            values[_OWN] = identity
+            reply = krpc.response(query.transaction, values, ip, VERSION)
         if self._allowed(reply, source, size, now):
             return reply
         # Not in full: without what may be left out, then with fewer nodes.
@@ -151,7 +158,7 @@ class Answers:
             for key, width in ((b"nodes", NODE), (b"nodes6", NODE6)):
                 packed = answer.values.get(key)
                 if isinstance(packed, bytes) and packed:
-                    answer.values[key] = packed[: max(0, len(packed) - -(-over // width) * width)]
+                    answer.values[key] = _fewer(packed, width, -(-over // width), query)
             reply = krpc.response(query.transaction, answer.values, ip, VERSION)
         if len(reply) <= self._guard.room(source, size):
             return reply
@@ -192,8 +199,11 @@ class Answers:
         peers, six = self._stores.peers, ":" in source.host
         answer = _Answer({})
         self._add_nodes(answer, query, info_hash, source, nodes)
-        if not peers.full(info_hash, six, now):
+        held = peers.holds(info_hash, six)
+        if not held or not peers.full(info_hash, six, now):
             answer.values[b"token"] = self._stores.tokens.make(source.host, info_hash, now)
+        if not held and b"scrape" not in query.arguments:
+            return answer
         room = LARGEST - 200 - sum(len(one) for one in answer.values.values() if isinstance(one, bytes))
         if query.arguments.get(b"scrape") == 1:
             filters = peers.filters(info_hash, now)
@@ -311,6 +321,9 @@ class Answers:
         number = int.from_bytes(target, "big")
         six = ":" in source.host
         want = query.arguments.get(b"want")
+        if want is None:
+            answer.values[b"nodes6" if six else b"nodes"] = nodes(number, six)
+            return
         families = [six]
         if isinstance(want, list):
             families = [family for family, word in ((False, b"n4"), (True, b"n6")) if word in want[:8]] or [six]
@@ -336,6 +349,16 @@ class _Answer:
     def __init__(self, values: dict[bytes, Encodable]) -> None:
         self.values = values
         self.spare: tuple[bytes, ...] = ()
+
+
+def _fewer(packed: bytes, width: int, less: int, query: Query) -> bytes:
+    """Compact nodes without so many of those farthest from the target."""
+    target = query.arguments.get(b"info_hash", query.arguments.get(b"target"))
+    nodes = [packed[at : at + width] for at in range(0, len(packed), width)]
+    if isinstance(target, bytes):
+        number = int.from_bytes(target, "big")
+        nodes.sort(key=lambda node: int.from_bytes(node[:20], "big") ^ number)
+    return b"".join(nodes[: max(0, len(nodes) - less)])
 
 
 def _id(query: Query, key: bytes) -> bytes:

@@ -133,7 +133,7 @@ class Endpoint:
         answer = dht.answers.answer(query, source, size, self.own, self.closest_packed)
         self._send(answer, source)
         # BEP 43: who says that it is read-only is never kept. Who has the wrong id is served, and not kept either.
-        if not query.read_only and self.admissible(query.id, source):
+        if not query.read_only:
             now = self.clock.seconds()
             if self.table.heard(query.id, source, now):
                 self._verify(query.id, source, now)
@@ -190,11 +190,21 @@ class Endpoint:
         return self.ask(b"ping", {}, address, _nothing, expected=expected) is not None
 
     def closest_packed(self, target: int, six: bool) -> bytes:
-        """The compact form of the nodes nearest to a target that we would tell of, IPv4 or IPv6; empty without any."""
+        """The compact form of the nodes nearest to a target that we would tell of, IPv4 or IPv6, in any order; empty
+        without any.
+        """
         teller = self if six == self.six else self.dht.sibling(six)
         if teller is None:
             return b""
-        return b"".join([one.note or _noted(one) for one in teller.table.closest(target)])
+        table = teller.table
+        bucket = table.bucket(target)
+        if bucket.note:
+            return bucket.note
+        packed = b"".join([one.note or _noted(one) for one in table.closest(target)])
+        if table.alone(bucket):
+            # The same nodes for every target that lies in it, until one of them comes, goes or fails.
+            bucket.note = packed
+        return packed
 
     # --- within ---
 
@@ -211,10 +221,10 @@ class Endpoint:
     def _verify(self, identity: int, address: PeerAddress, now: float) -> None:
         """Ping a stranger that we have room for. Bounded: forged queries must not have us ping the world."""
         config = self.dht.config
-        if address in self._verifying:
-            return
-        if len(self._verifying) >= config.verifications or now < self._verify_again:
+        if now < self._verify_again or len(self._verifying) >= config.verifications:
             self.dht.turned_away.add(1, "verifications")
+            return
+        if address in self._verifying or not self.admissible(identity, address):
             return
         self._verify_again = now + 1.0 / config.verifications_per_second
 

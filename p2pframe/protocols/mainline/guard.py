@@ -117,7 +117,7 @@ class Guard:
 
     def room(self, source: PeerAddress, size: int) -> int:
         """Bytes of a reply that an unproven source gets for a query of `size` bytes without a budget."""
-        extra = headers(source.host)
+        extra = _HEADERS6 if ":" in source.host else _HEADERS
         return int(FREE * (size + extra)) - extra
 
     def pay(self, source: PeerAddress, over: int, now: float) -> bool:

@@ -181,6 +181,13 @@ def response(
     )
 
 
+def told(transaction: bytes, own: bytes, nodes: bytes, token: bytes, ip: bytes, version: bytes) -> bytes:
+    """What `response` makes of our id, nodes and a token, which most answers are, without a dictionary."""
+    return b"d2:ip%d:%s1:rd2:id20:%s5:nodes%d:%s5:token%d:%se1:t%d:%s1:v%d:%s1:y1:re" % (
+        len(ip), ip, own, len(nodes), nodes, len(token), token, len(transaction), transaction, len(version), version,
+    )  # fmt: skip
+
+
 def refusal(transaction: bytes, code: int, text: str, ip: bytes = b"", version: bytes = b"") -> bytes:
     """An error's datagram."""
     return b"d1:e%s%s1:t%d:%s%s1:y1:ee" % (

@@ -50,6 +50,10 @@ class PeerStore:
         """Infohashes held; one with peers of both families counts twice."""
         return len(self._runs[False]) + len(self._runs[True])
 
+    def holds(self, info_hash: bytes, six: bool) -> bool:
+        """Whether there may be peers of that family."""
+        return info_hash in self._runs[six]
+
     def full(self, info_hash: bytes, six: bool, now: float) -> bool:
         """Whether an infohash takes no new peers: then no token is given for it (BEP 33)."""
         run, width = self._runs[six].get(info_hash, b""), 23 if six else 11

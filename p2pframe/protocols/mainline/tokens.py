@@ -48,6 +48,5 @@ class Tokens:
 
 def _digest(keyed: blake2b, host: str, target: bytes) -> bytes:
     state = keyed.copy()
-    state.update(target)
-    state.update(host.encode())
+    state.update(target + host.encode())
     return state.digest()
