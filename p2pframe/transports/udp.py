@@ -119,15 +119,21 @@ class _Receiving(DatagramProtocol):
             self.dropped.add(1, "no port")
             return
         try:
-            self.receiver.datagram_received(datagram, PeerAddress(_host(addr[0]), addr[1]))
+            self.receiver.datagram_received(datagram, _source(addr))
         except Exception:  # noqa: BLE001 - Twisted would close the socket: one bad datagram must not end the service
             self.dropped.add(1, "receiver failed")
             self.context.log.failure("{plugin}: the receiver failed on a datagram", plugin=self.context.name)
 
 
 @lru_cache(maxsize=16_384)
+def _source(addr: tuple[str, int]) -> PeerAddress:
+    """A source as a `PeerAddress`: the same ones come again and again."""
+    return PeerAddress(_host(addr[0]), addr[1])
+
+
+@lru_cache(maxsize=16_384)
 def _host(host: str) -> str:
-    """A source's host as `PeerAddress` has it: the same ones come again and again."""
+    """A source's host as `PeerAddress` has it: a flood from ever new ports costs no parsing."""
     return PeerAddress.of(host, 1).host
 
 
