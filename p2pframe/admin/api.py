@@ -12,8 +12,8 @@ from twisted.web.http import Request
 
 from p2pframe.admin import values
 from p2pframe.admin.access import Access, Refused, Role
+from p2pframe.admin.alerts import Alert, Alerts
 from p2pframe.admin.audit import Audit
-from p2pframe.admin.health import Health
 from p2pframe.admin.routes import Call, Problem, Reply, Route
 from p2pframe.admin.server import Streaming
 from p2pframe.errors import P2PFrameError
@@ -34,7 +34,7 @@ class Api:
         control: INodeControl,
         access: Access,
         audit: Audit,
-        health: Health,
+        alerts: Alerts,
         cookie: Callable[[str], str],
         most_streams: Callable[[], int],
     ) -> None:
@@ -43,7 +43,7 @@ class Api:
         self.control = control
         self.access = access
         self.audit = audit
-        self.health = health
+        self.alerts = alerts
         self.streams = 0
         self._cookie = cookie
         self._most_streams = most_streams
@@ -98,7 +98,7 @@ class Api:
 
     def ready(self, call: Call) -> Reply:
         """Not why not: that is for who is logged in."""
-        healthy = not self.health.reasons()
+        healthy = not self.alerts.reasons()
         return Reply(b"ready\n" if healthy else b"not ready\n", "text/plain; charset=utf-8", 200 if healthy else 503)
 
     def log_in(self, call: Call) -> Reply:
@@ -131,13 +131,15 @@ class Api:
 
     def node(self, call: Call) -> values.Node:
         """At a glance."""
-        reasons = self.health.reasons()
+        alerts = self.alerts.now()
+        reasons = [alert.text for alert in alerts if alert.critical]
         return values.Node(
             version=self.version,
             now=call.now,
             uptime=self.context.reactor.seconds() - self._began,
             healthy=not reasons,
             reasons=reasons,
+            alerts=[_alert(alert) for alert in alerts],
             networks=[_network(one) for one in self.view.networks()],
         )
 
@@ -376,6 +378,12 @@ def _peer(one: SessionSnapshot, now: float) -> values.Peer:
         messages_in=dict(one.messages_in), messages_out=dict(one.messages_out), accepted_items=one.accepted_items,
         rejected_items=one.rejected_items, timeouts=one.timeouts, send_queue=one.send_queue, score=one.score,
         protected=one.protected,
+    )  # fmt: skip
+
+
+def _alert(one: Alert) -> values.Alert:
+    return values.Alert(
+        name=one.name, critical=one.critical, network=one.network, text=one.text, runbook=one.runbook
     )  # fmt: skip
 
 

@@ -19,10 +19,10 @@ from zope.interface import implementer
 
 from p2pframe.admin import codes
 from p2pframe.admin.access import Access, Limits, Role
+from p2pframe.admin.alerts import Alerts
 from p2pframe.admin.api import Api
 from p2pframe.admin.audit import Audit
 from p2pframe.admin.config import AdminConfig
-from p2pframe.admin.health import Health
 from p2pframe.admin.openapi import document
 from p2pframe.admin.pages import Pages
 from p2pframe.admin.routes import Reply, Route, Routes
@@ -55,7 +55,7 @@ class Admin:
             "admin_requests_total", "Requests to the admin, and connections turned away.", ["what", "outcome"]
         )
         began = context.reactor.seconds()
-        self.health = Health(self._view, lambda: context.reactor.seconds() - began)
+        self.alerts = Alerts(self._view, context.reactor.seconds, lambda: context.reactor.seconds() - began)
 
     @property
     def url(self) -> str:
@@ -75,7 +75,7 @@ class Admin:
         cookie = "p2pframe-" + b32encode(sha256(b"cookie" + key).digest()[:5]).decode().lower()
         secure = config.certificate is not None
         api = Api(
-            context, self._view, self._control, access, Audit(context.data_dir / "audit.jsonl"), self.health,
+            context, self._view, self._control, access, Audit(context.data_dir / "audit.jsonl"), self.alerts,
             lambda value: _cookie(cookie, value, config.life, secure), lambda: self.config.streams,
         )  # fmt: skip
         routes = [*api.routes(), *Pages(api).routes()]

@@ -58,6 +58,16 @@ class Network(Closed):
     sources: list[Source]
 
 
+class Alert(Closed):
+    """Something to look at, and what to do about it; a critical one makes the node unhealthy."""
+
+    name: str
+    critical: bool
+    network: str
+    text: str
+    runbook: str
+
+
 class Node(Closed):
     """The node at a glance; `reasons` say in words why it is not healthy."""
 
@@ -66,6 +76,7 @@ class Node(Closed):
     uptime: float
     healthy: bool
     reasons: list[str]
+    alerts: list[Alert]
     networks: list[Network]
 
 

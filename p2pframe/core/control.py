@@ -59,6 +59,10 @@ class View:
         """See `INodeView.addresses`."""
         return self._node.networks[network].book.views(offset, limit, source)
 
+    def numbers(self) -> Mapping[str, Mapping[tuple[str, ...], float]]:
+        """See `INodeView.numbers`."""
+        return self._node.metrics.snapshot()
+
     def exposition(self) -> bytes:
         """See `INodeView.exposition`."""
         return self._node.metrics.exposition()

@@ -137,6 +137,9 @@ class INodeView(Interface):
         Raises KeyError for a network that there is not.
         """
 
+    def numbers() -> Mapping[str, Mapping[tuple[str, ...], float]]:
+        """Every counter and gauge: by name (as in the exposition), then by (network, label values...)."""
+
     def exposition() -> bytes:
         """Every counter and gauge of the node, in the text format that Prometheus reads (0.0.4)."""
 

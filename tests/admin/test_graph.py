@@ -17,7 +17,10 @@ PLAIN = {
 
 def peers(count):
     return [
-        Peer(**PLAIN, id=n, netgroup=f"g{n % 7}", inbound=bool(n % 3), accepted_items=n, score=None if n % 5 else n / count)
+        Peer(
+            **PLAIN, id=n, netgroup=f"g{n % 7}", inbound=bool(n % 3), accepted_items=n,
+            score=None if n % 5 else n / count,
+        )
         for n in range(count)
     ]  # fmt: skip
 

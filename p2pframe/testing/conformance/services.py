@@ -203,6 +203,10 @@ class StandInView:
         """None."""
         return []
 
+    def numbers(self) -> Mapping[str, Mapping[tuple[str, ...], float]]:
+        """None."""
+        return {}
+
     def exposition(self) -> bytes:
         """Nothing was counted."""
         return b""
