@@ -30,6 +30,8 @@ RESOLVE = (0.1, 1.0, 3.0)
 also what lies between two such questions, of all instances together."""
 ADDRESSES = 16
 """Addresses of one host."""
+TEXTS = 1300
+"""Bytes of the TXT record of an instance: nobody should have more (RFC 6763, section 6.2)."""
 LONGEST_LIFE = 86_400.0
 """Seconds that anything is believed, whatever its TTL says."""
 
@@ -66,7 +68,7 @@ class _Seen:
         self.next = 0.0
         self.port = 0
         self.target: Name | None = None
-        self.texts: dict[str, str] = {}
+        self.texts: Record | None = None
 
     def live(self, record: Record, now: float) -> None:
         """It is there for as long as a record says."""
@@ -179,7 +181,8 @@ class Browser:
         for source, seen in self._everything():
             hosts = source.alive(seen, now)
             if hosts:
-                found.append(Instance(seen.name[0].decode("utf-8", "replace"), hosts, seen.port, seen.texts))
+                texts = {} if seen.texts is None else wire.read_txt(seen.texts)
+                found.append(Instance(seen.name[0].decode("utf-8", "replace"), hosts, seen.port, texts))
         return found
 
     def heard(self, records: Sequence[Record], source: str) -> None:
@@ -201,7 +204,10 @@ class Browser:
             return
         for record in records:
             if record.type == wire.TXT and record.ttl and (seen := told.seen.get(wire.key(record.name))) is not None:
-                seen.texts = wire.read_txt(record)
+                if len(record.data) <= TEXTS:
+                    seen.texts = record
+                else:
+                    self._left_out("texts")
         targets = told.targets()
         new = False
         for record in records:

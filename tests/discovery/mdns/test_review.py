@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -408,3 +409,20 @@ def test_those_that_never_came_to_be_do_not_keep_others_out():
     looking.hear(*there("yours", ["192.0.2.51"], host="other"), source="192.0.2.51")
     assert looking.found() == {("mine", ("192.0.2.50",), 7), ("yours", ("192.0.2.51",), 7)}
     assert looking.left_out == ["of one source", "of one source", "instances"]
+
+
+def test_what_an_instance_says_of_itself_is_bounded():
+    """A TXT record of 9000 bytes can have 3000 keys, each a hundred times its size in memory."""
+    looking = Looking(most=100, per_source=100)
+    txt = b"".join(b"\3%c%c=" % (97 + number // 26 % 26, 97 + number % 26) for number in range(320))
+    wanted = wire.txt_data(["network=net"])
+    tracemalloc.start()
+    for number in range(100):
+        pointer, srv, texts, address = there(f"n{number}")
+        looking.hear(pointer, srv, texts._replace(data=wanted + txt), address)
+        looking.hear(texts._replace(data=txt * 6))
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 500_000
+    assert looking.left_out == ["texts"] * 100
+    assert {one.texts["network"] for one in looking.browser.found()} == {"net"}
