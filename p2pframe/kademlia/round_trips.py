@@ -28,8 +28,8 @@ class RoundTrips(Generic[A]):
     """The estimates of one node. `most` bounds the nodes that have one of their own: the longest unused goes first."""
 
     __slots__ = (
-        "_latest", "_nodes", "_sorted", "false_timeouts", "initial_late", "initial_lost", "longest_lost", "most",
-        "shortest_late", "shortest_lost", "timeouts",
+        "_latest", "_never_lost", "_nodes", "_sorted", "false_timeouts", "initial_late", "initial_lost", "longest_lost",
+        "most", "shortest_late", "shortest_lost", "timeouts",
     )  # fmt: skip
 
     def __init__(
@@ -48,6 +48,8 @@ class RoundTrips(Generic[A]):
         self.shortest_late = shortest_late
         self.shortest_lost = shortest_lost
         self.longest_lost = longest_lost
+        self._never_lost = min(shortest_lost, longest_lost, initial_lost)
+        """Nobody is lost before this."""
         self.timeouts = 0
         """Queries that were declared lost."""
         self.false_timeouts = 0
@@ -94,6 +96,8 @@ class RoundTrips(Generic[A]):
         known = self._nodes.get(address)
         if known is not None:
             wait = (known[0] + 4 * known[1]) * (1 << known[2])
+            if wait <= self._never_lost:
+                return max(wait, self.shortest_late)
         elif len(self._sorted) >= FEW:
             wait = self.percentile(0.9) * 1.5
         else:

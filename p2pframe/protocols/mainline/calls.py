@@ -7,7 +7,7 @@ taken by who can use it, and teaches the round-trip estimate that it gave up too
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -16,7 +16,6 @@ from p2pframe.interfaces import Counter, Entropy
 from p2pframe.kademlia.round_trips import RoundTrips
 from p2pframe.model import PeerAddress
 from p2pframe.protocols.mainline import krpc
-from p2pframe.protocols.mainline.bencode import Value
 from p2pframe.protocols.mainline.krpc import Refusal, Response
 
 VERSION = b"p2\x00\x01"
@@ -104,18 +103,15 @@ class Calls:
 
     def ask(
         self,
-        method: bytes,
-        arguments: Mapping[bytes, Value],
-        own: int,
+        question: bytes,
         address: PeerAddress,
         replied: Callable[[Response | Refusal, bool], None],
         *,
         expected: int | None = None,
         late: Callable[[], None] | None = None,
         lost: Callable[[], None] | None = None,
-        read_only: bool = False,
     ) -> Call | None:
-        """Send a query; None (counted) where too many are under way."""
+        """Send a query that `krpc.asked` has written; None (counted) where too many are under way."""
         if self._under_way >= self._most():
             self._ended.add(1, "refused")
             return None
@@ -127,7 +123,7 @@ class Calls:
         self._calls[transaction] = call
         self._under_way += 1
         self._wait(call, now + self.round_trips.late_after(address), now)
-        self._send(krpc.query(transaction, method, own.to_bytes(20, "big"), arguments, VERSION, read_only), address)
+        self._send(krpc.addressed(question, transaction, VERSION), address)
         return call
 
     def awaited(self, data: bytes, source: PeerAddress) -> bool:

@@ -178,11 +178,12 @@ class Endpoint:
         lost: Callable[[], None] | None = None,
     ) -> Call | None:
         """Send a query; a node of the table that does not answer is noted there. None where too many are under way."""
-        return self.calls.ask(
-            method, arguments, self.own, address, replied,
-            expected=expected, late=late, lost=lost, read_only=self.dht.config.read_only,
-        )  # fmt: skip
+        question = self.question(method, arguments)
+        return self.calls.ask(question, address, replied, expected=expected, late=late, lost=lost)
 
+    def question(self, method: bytes, arguments: Mapping[bytes, Value]) -> bytes:
+        """A query for `calls.ask`, to be sent to many."""
+        return krpc.asked(method, self.own.to_bytes(20, "big"), arguments, self.dht.config.read_only)
     def ping(self, address: PeerAddress, expected: int | None = None) -> bool:
         """Ask whether a node is there; what it answers goes to the table. False where too many queries are under
         way.

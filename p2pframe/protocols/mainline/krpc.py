@@ -157,11 +157,20 @@ def query(
     read_only: bool = False,
 ) -> bytes:
     """A query's datagram. `own` is our id; `arguments` are the others."""
-    return b"d1:a%s1:q%d:%s%s1:t%d:%s%s1:y1:qe" % (
-        encode({**arguments, b"id": own}),
-        len(method),
-        method,
-        b"2:roi1e" if read_only else b"",
+    return addressed(asked(method, own, arguments, read_only), transaction, version)
+
+
+def asked(method: bytes, own: bytes, arguments: Mapping[bytes, Encodable], read_only: bool = False) -> bytes:
+    """The part of a query that is the same for everybody who is asked: `addressed` makes a datagram of it."""
+    return b"d1:a%s1:q%d:%s%s" % (
+        encode({**arguments, b"id": own}), len(method), method, b"2:roi1e" if read_only else b"",
+    )  # fmt: skip
+
+
+def addressed(question: bytes, transaction: bytes, version: bytes = b"") -> bytes:
+    """The datagram of a query that `asked` has written."""
+    return b"%s1:t%d:%s%s1:y1:qe" % (
+        question,
         len(transaction),
         transaction,
         b"1:v%d:%s" % (len(version), version) if version else b"",

@@ -47,8 +47,7 @@ class Search:
     ) -> None:
         self.endpoint = endpoint
         self.target = target
-        self._method = method
-        self._arguments = arguments
+        self._question = endpoint.question(method, arguments)
         self._heard = heard
         config = endpoint.dht.config
         nearest = endpoint.table.closest(target, STARTS * config.k)
@@ -112,8 +111,6 @@ class Search:
 
     def _ask(self, candidate: Candidate[PeerAddress]) -> bool:
         """Send it the query; False where that can't be, and it has failed by it."""
-        endpoint = self.endpoint
-
         def replied(reply: Response | Refusal, given_up: bool) -> None:
             if not self._over:
                 self._replied(candidate, reply)
@@ -128,8 +125,8 @@ class Search:
                 self.lookup.failed(candidate)
                 self._go_on()
 
-        call = endpoint.ask(
-            self._method, self._arguments, candidate.address, replied, expected=candidate.id, late=late, lost=lost
+        call = self.endpoint.calls.ask(
+            self._question, candidate.address, replied, expected=candidate.id, late=late, lost=lost
         )
         if call is None:
             self.lookup.failed(candidate)
