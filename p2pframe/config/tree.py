@@ -95,6 +95,34 @@ def scalars(tree: Tree) -> Iterator[Scalar]:
             yield from scalars(entry.value)
 
 
+def set_value(tree: Tree, keys: list[str], value: Tree) -> Tree | str:
+    """The tree with the value under a dotted path in place of what is there; a text says why that can't be.
+
+    Mappings that are missing on the way are made: whether the keys mean anything is for the models to say.
+    """
+    if not keys:
+        return value
+    key, *rest = keys
+    if isinstance(tree, Table):
+        below = tree.entries.get(key)
+        inner = set_value(below.value if below else Table(value.place, value.folder), rest, value)
+        if isinstance(inner, str):
+            return inner
+        entries = dict(tree.entries)
+        entries[key] = Entry(key, below.place if below and rest else value.place, inner)
+        return Table(tree.place, tree.folder, entries)
+    if isinstance(tree, Listing):
+        if not (key.isascii() and key.isdigit() and int(key) < len(tree.items)):
+            last = len(tree.items) - 1
+            return f"{key!r} is no item of a list" + (f": they are 0 to {last}" if last >= 0 else " that is empty")
+        inner = set_value(tree.items[int(key)], rest, value)
+        if isinstance(inner, str):
+            return inner
+        items = [inner if index == int(key) else item for index, item in enumerate(tree.items)]
+        return Listing(tree.place, tree.folder, items)
+    return f"there is a value where {key!r} would be a key"
+
+
 def has_secret(tree: Tree) -> bool:
     """Whether anything in it must not be shown."""
     return any(scalar.secret for scalar in scalars(tree))

@@ -16,7 +16,7 @@ from p2pframe.config.tree import Place, Problems, Scalar, Table, Tree, show
 from p2pframe.config.wording import did_you_mean
 from p2pframe.errors import ConfigError
 from p2pframe.registry import Registry
-from p2pframe.sim.merging import merged, overridden, places, set_value
+from p2pframe.sim.merging import merged, overridden, places
 from p2pframe.sim.references import Reference
 from p2pframe.sim.scenario import DEFAULT, VERSION, Scenario
 from p2pframe.sim.scenario_check import NAME, Variant
