@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from typing import Any
@@ -16,7 +17,7 @@ from p2pframe.admin.alerts import Alert, Alerts
 from p2pframe.admin.audit import Audit
 from p2pframe.admin.routes import Call, Problem, Reply, Route
 from p2pframe.admin.server import Streaming
-from p2pframe.errors import P2PFrameError
+from p2pframe.errors import ConfigError, P2PFrameError
 from p2pframe.interfaces import IContext, INodeControl, INodeView
 from p2pframe.interfaces.node import Event, NetworkView, Spread
 from p2pframe.model import PeerAddress, SessionId, SessionSnapshot
@@ -45,6 +46,10 @@ class Api:
         self.audit = audit
         self.alerts = alerts
         self.streams = 0
+        self._versions: deque[values.Version] = deque(maxlen=_HISTORY)
+        self._forgotten: Mapping[str, values.Plain] = {}
+        """What was set before the oldest change that is remembered."""
+        self._number = 0
         self._cookie = cookie
         self._most_streams = most_streams
         self._began = context.reactor.seconds()
@@ -85,7 +90,14 @@ class Api:
             Route("GET", V1 + "/events", viewer, "What happened.", self.events, v.EventsQuery, answer=v.Events),
             Route("GET", V1 + "/events/stream", viewer, "What happens, as server-sent events.", self.stream,
                   v.StreamQuery, content_type="text/event-stream", refusals=(503,)),
-            Route("GET", V1 + "/config", viewer, "The effective configuration.", self.config, answer=v.Config),
+            Route("GET", V1 + "/config", viewer, "The configuration in force.", self.config, answer=v.Config),
+            Route("POST", V1 + "/config/check", operator, "What a change would change.", self.check, None, v.Change,
+                  v.Changed, refusals=(409,)),
+            Route("POST", V1 + "/config/apply", operator, "Change live values.", self.apply, None, v.Change, v.Changed,
+                  refusals=(409,)),
+            Route("GET", V1 + "/config/history", viewer, "What was changed here.", self.history, answer=v.History),
+            Route("POST", V1 + "/config/rollback", operator, "Undo a change and those after it.", self.roll_back, None,
+                  v.Rollback, v.Changed, refusals=(404, 409)),
             Route("GET", V1 + "/audit", viewer, "What was changed through the admin.", self.audited, v.EventsQuery,
                   answer=v.Events),
         ]  # fmt: skip
@@ -210,7 +222,55 @@ class Api:
 
     def config(self, call: Call) -> values.Config:
         """With defaults."""
-        return values.Config(config=dict(self.view.config()))
+        rows = [
+            values.Setting(path=one.path, value=one.value, where=one.where, live=one.live)
+            for one in self.view.settings()
+        ]
+        return values.Config(config=dict(self.view.config()), settings=rows, changed=dict(self.view.changed()))
+
+    def history(self, call: Call) -> values.History:
+        """Since the start."""
+        return values.History(versions=list(self._versions))
+
+    async def check(self, call: Call) -> values.Changed:
+        """Nothing is changed."""
+        return values.Changed(differences=list(await self._change(call.body.values, True)))
+
+    async def apply(self, call: Call) -> values.Changed:
+        """In place of all that was set here before."""
+        return await self._applied(call, call.body.values, "config changed")
+
+    async def roll_back(self, call: Call) -> values.Changed:
+        """To what was set before that change."""
+        number = call.body.number
+        known = [one.number for one in self._versions]
+        if number not in known:
+            raise Problem(404, "Not found", f"there is no change {number} in the history")
+        at = known.index(number)
+        before = self._versions[at - 1].changed if at else self._forgotten
+        return await self._applied(call, before, "config rolled back")
+
+    async def _applied(self, call: Call, wanted: Mapping[str, values.Plain], what: str) -> values.Changed:
+        differences = list(await self._change(wanted, False))
+        self._number += 1
+        if len(self._versions) == self._versions.maxlen:
+            self._forgotten = self._versions[0].changed
+        self._versions.append(
+            values.Version(
+                number=self._number, time=call.now, who=call.who, differences=differences, changed=dict(wanted)
+            )
+        )
+        self.audit.note(call, what, differences="; ".join(differences))
+        return values.Changed(differences=differences)
+
+    async def _change(self, wanted: Mapping[str, object], dry: bool) -> Sequence[str]:
+        try:
+            return await self.control.change(wanted, dry)
+        except ConfigError as error:
+            errors = [{"where": one.path, "what": one.message} for one in error.problems[:20]]
+            raise Problem(422, "Unprocessable content", "see `errors`", errors=errors) from None
+        except P2PFrameError as error:
+            raise Problem(409, "Conflict", str(error)) from None
 
     def audited(self, call: Call) -> values.Events:
         """The latest changes."""
@@ -343,6 +403,8 @@ class _Stream:
                 self._beat.cancel()
 
 
+_HISTORY = 100
+"""Changes of the configuration that can be undone."""
 _BEAT = 15.0
 """Seconds between signs of life, so that what is in between keeps the connection."""
 
@@ -373,7 +435,8 @@ def _peer(one: SessionSnapshot, now: float) -> values.Peer:
         network=one.network, id=one.id, address=str(one.address), netgroup=one.netgroup, slot=one.slot.name.lower(),
         inbound=one.inbound, state=one.state, transport=one.transport, encryption=one.encryption, agent=one.agent,
         version=one.version, services=sorted(one.services), age=now - one.started,
-        quiet=now - (one.last_receive or one.started), useless=now - one.last_item if one.last_item else None,
+        quiet=now - (one.last_receive or one.started), sent=now - one.last_send if one.last_send else None,
+        block=now - one.last_block if one.last_block else None, useless=now - one.last_item if one.last_item else None,
         ping=one.ping, best_ping=one.best_ping, bytes_in=one.bytes_in, bytes_out=one.bytes_out,
         messages_in=dict(one.messages_in), messages_out=dict(one.messages_out), accepted_items=one.accepted_items,
         rejected_items=one.rejected_items, timeouts=one.timeouts, send_queue=one.send_queue, score=one.score,

@@ -81,7 +81,10 @@ class Node(Closed):
 
 
 class Peer(Closed):
-    """A session. `age` since it began; `quiet` since it last sent, `useless` since it last brought something useful."""
+    """A session. `age` since it began; `quiet` since it last sent, `sent` since this node did.
+
+    `useless` since it last brought something useful, `block` a block; null where it never has.
+    """
 
     network: str
     id: int
@@ -97,7 +100,9 @@ class Peer(Closed):
     services: list[str]
     age: float
     quiet: float
+    sent: float | None
     useless: float | None
+    block: float | None
     ping: float | None
     best_ping: float | None
     bytes_in: int
@@ -280,7 +285,58 @@ class StreamQuery(Closed):
     after: int | None = Field(None, ge=0)
 
 
+Plain = str | int | float | bool | None
+
+
+class Setting(Closed):
+    """A value of the configuration in force: `where` it comes from; `live` ones can be changed here."""
+
+    path: str
+    value: Plain
+    where: str
+    live: bool
+
+
 class Config(Closed):
-    """The effective configuration, secrets as `***`."""
+    """The configuration in force, secrets as `***`: as a whole, and value by value.
+
+    `changed` is what was set here, over what the file says.
+    """
 
     config: dict[str, object]
+    settings: list[Setting]
+    changed: dict[str, Plain]
+
+
+class Change(Closed):
+    """All live values that are to be set over what the file says, by dotted path: those left out are taken back."""
+
+    values: dict[Short, str | int | float | bool] = Field(max_length=500)
+
+
+class Changed(Closed):
+    """What has changed, or would, in words."""
+
+    differences: list[str]
+
+
+class Rollback(Closed):
+    """The number, in the history, of the change that is to be undone, with those that came after it."""
+
+    number: int = Field(ge=1)
+
+
+class Version(Closed):
+    """One change: what was set after it, and by whom."""
+
+    number: int
+    time: float
+    who: str
+    differences: list[str]
+    changed: dict[str, Plain]
+
+
+class History(Closed):
+    """The changes since the node started, oldest first."""
+
+    versions: list[Version]

@@ -10,10 +10,20 @@ from twisted.internet.defer import Deferred, DeferredLock, fail
 from zope.interface import implementer
 
 from p2pframe.config import diff, load
+from p2pframe.config.setting import settings
 from p2pframe.core.bans import NODE
-from p2pframe.core.reconfiguring import apply
+from p2pframe.core.reconfiguring import apply, change
 from p2pframe.errors import P2PFrameError
-from p2pframe.interfaces import AddressView, Event, INodeControl, INodeView, NetworkView, Spread, Visit
+from p2pframe.interfaces import (
+    AddressView,
+    Event,
+    INodeControl,
+    INodeView,
+    NetworkView,
+    SettingView,
+    Spread,
+    Visit,
+)
 from p2pframe.model import PeerAddress, Penalty, SessionId, SessionSnapshot
 
 if TYPE_CHECKING:
@@ -70,6 +80,14 @@ class View:
     def config(self) -> Mapping[str, object]:
         """See `INodeView.config`."""
         return self._node.spec.effective
+
+    def settings(self) -> Sequence[SettingView]:
+        """See `INodeView.settings`."""
+        return settings(self._node.spec, self._node.changed)
+
+    def changed(self) -> Mapping[str, str | int | float | bool | None]:
+        """See `INodeView.changed`."""
+        return dict(self._node.changed)
 
     def subscribe(self, callback: Callable[[Event], None]) -> Callable[[], None]:
         """See `INodeView.subscribe`."""
@@ -144,10 +162,16 @@ class Control:
 
         async def run() -> Sequence[str]:
             new = load(Path(path))
-            return await apply(self._node, new, diff(self._node.spec, new))
+            done = await apply(self._node, new, diff(self._node.spec, new))
+            self._node.changed = {}
+            return done
 
         # One after another: two at once would take the same network down twice.
         return self._changing.run(lambda: Deferred.fromCoroutine(run()))
+
+    def change(self, values: Mapping[str, object], dry: bool = False) -> Deferred[Sequence[str]]:
+        """See `INodeControl.change`."""
+        return self._changing.run(lambda: Deferred.fromCoroutine(change(self._node, values, dry)))
 
     def _session(self, network: str, session: SessionId) -> Session | None:
         held = self._node.networks.get(network)

@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from p2pframe.config.settings import NetworkSpec, NodeSettings, NodeSpec, PluginChoice
+from p2pframe.config.tree import Plain
 from p2pframe.core.address_book import AddressBook
 from p2pframe.core.addresses import BookService
 from p2pframe.core.bans import BanList
@@ -69,6 +70,8 @@ class Node:
         )
         self.events = Events(spec.node.events, self.world.unix_time, core_metrics)
         self.bans = BanList(spec.node, self.world.unix_time, core_metrics)
+        self.changed: dict[str, Plain] = {}
+        """Live values that were set over what the file says, by dotted path."""
         self.networks: dict[str, Network] = {}
         self.applications: list[IApplication] = []
         self.settings_changed: list[Callable[[NodeSettings], None]] = []

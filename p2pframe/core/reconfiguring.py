@@ -6,13 +6,15 @@ is refused with what to do, and nothing is applied.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from twisted.python.failure import Failure
 
-from p2pframe.config import Changes, Effect, NetworkSpec, NodeSpec, PluginChoice
-from p2pframe.errors import P2PFrameError, RestartNeeded, StartError
+from p2pframe.config import Changes, Effect, NetworkSpec, NodeSpec, PluginChoice, diff
+from p2pframe.config.setting import load_with, settings
+from p2pframe.config.tree import Plain
+from p2pframe.errors import ConfigError, ConfigProblem, P2PFrameError, RestartNeeded, StartError
 from p2pframe.interfaces import IReconfigurable
 
 if TYPE_CHECKING:
@@ -61,6 +63,40 @@ async def apply(node: Node, new: NodeSpec, changes: Changes) -> Sequence[str]:
         done.append("the applications were restarted")
     if failures:
         raise StartError("\n".join(failures) + "\nthe rest runs on; mend that and have the configuration read again")
+    return done
+
+
+async def change(node: Node, values: Mapping[str, object], dry: bool) -> Sequence[str]:
+    """See `INodeControl.change`."""
+    if node.spec.path is None:
+        raise RestartNeeded("this node was not started from a file: nothing can be laid over it")
+    wanted: dict[str, Plain] = {}
+    for path, value in values.items():
+        if value is not None and not isinstance(value, str | int | float | bool):
+            place = ConfigProblem("set while it runs", 1, 1, path, "is no single value")
+            raise ConfigError([place])
+        wanted[path] = value
+    new = load_with(node.spec.path, wanted)
+    changes = diff(node.spec, new)
+    parts = (changes.node, changes.storage, changes.applications, *changes.networks.values())
+    found = [one for part in parts for one in part.changes]
+    ours = {*wanted, *node.changed}
+    strange = [one.path for one in found if one.path not in ours]
+    if strange or changes.added or changes.removed:
+        named = ", ".join([*strange, *changes.added, *changes.removed][:5])
+        raise RestartNeeded(f"the file has changed since it was read ({named}): have it read again first (SIGHUP)")
+    allowed = {one.path for one in settings(new, {}) if one.live}
+    fixed = [
+        ConfigProblem("set while it runs", 1, 1, one.path, "is not set while the node runs: change the file")
+        for one in found
+        if one.path not in allowed
+    ]
+    if fixed:
+        raise ConfigError(fixed)
+    if dry:
+        return changes.words()
+    done = await apply(node, new, changes)
+    node.changed = wanted
     return done
 
 

@@ -50,6 +50,7 @@ from p2pframe.interfaces.node import (
     IReconfigurable,
     IStatus,
     NetworkView,
+    SettingView,
     SourceHolds,
     Spread,
 )
@@ -130,6 +131,7 @@ __all__ = [
     "Listener",
     "Metrics",
     "NetworkView",
+    "SettingView",
     "SourceHolds",
     "Spread",
     "TopicRules",

@@ -94,6 +94,20 @@ class AddressView:
 
 
 @dataclass(frozen=True, slots=True)
+class SettingView:
+    """One value of the configuration in force.
+
+    `path` is dotted (`networks.bitcoin.limits.visits`), `value` is `***` for a secret, `where` its file:line:column,
+    `default`, or that it was set while the node runs; `live`: `INodeControl.change` takes it.
+    """
+
+    path: str
+    value: str | int | float | bool | None
+    where: str
+    live: bool
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkView:
     """One network at a glance.
 
@@ -146,6 +160,12 @@ class INodeView(Interface):
     def config() -> Mapping[str, object]:
         """The effective config, secrets as `***`."""
 
+    def settings() -> Sequence[SettingView]:
+        """Every value of the configuration in force, where it comes from, and whether it may be set while it runs."""
+
+    def changed() -> Mapping[str, str | int | float | bool | None]:
+        """What `INodeControl.change` has set, by dotted path."""
+
     def subscribe(callback: Callable[[Event], None]) -> Callable[[], None]:
         """Call back with every event from now on. Returns what ends it."""
 
@@ -191,6 +211,15 @@ class INodeControl(Interface):
         done, in words. Fails with `ConfigError` where the file has mistakes, with `RestartNeeded` where it takes a
         restart of the node: nothing has changed then. Another `StartError` says which networks are down, the rest being
         applied; they are tried again at the next call, whatever differs.
+        """
+
+
+    def change(values: Mapping[str, object], dry: bool = False) -> Deferred[Sequence[str]]:
+        """Set live values, by dotted path, over what the file says: as a whole, in place of those that were set before.
+
+        They hold until the configuration is read again, or the node stops. Fires with what has changed, in words; with
+        `dry` nothing is changed. Fails with `ConfigError` where a value can't be, or is not set while the node runs
+        (`SettingView.live`), and with `RestartNeeded` where the file itself has changed since it was read.
         """
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from p2pframe.config.loader import load_tree
 from p2pframe.config.reader import read, read_text
 from p2pframe.config.settings import NodeSpec
-from p2pframe.config.tree import Place, Problems, Scalar, Table, Tree, show
+from p2pframe.config.tree import Place, Problems, Scalar, Table, Tree, set_value, show
 from p2pframe.config.wording import did_you_mean
 from p2pframe.errors import ConfigError
 from p2pframe.registry import Registry

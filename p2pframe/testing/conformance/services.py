@@ -25,6 +25,7 @@ from p2pframe.interfaces import (
     IScheduler,
     ISession,
     NetworkView,
+    SettingView,
     Spread,
     TopicRules,
     Use,
@@ -203,6 +204,14 @@ class StandInView:
         """None."""
         return []
 
+    def settings(self) -> Sequence[SettingView]:
+        """None."""
+        return []
+
+    def changed(self) -> Mapping[str, str | int | float | bool | None]:
+        """Nothing."""
+        return {}
+
     def numbers(self) -> Mapping[str, Mapping[tuple[str, ...], float]]:
         """None."""
         return {}
@@ -271,6 +280,11 @@ class StandInControl:
     def reconfigure(self, path: str | Path) -> Deferred[Sequence[str]]:
         """Noted."""
         self.calls.append(("reconfigure", str(path)))
+        return succeed([])
+
+    def change(self, values: Mapping[str, object], dry: bool = False) -> Deferred[Sequence[str]]:
+        """Noted."""
+        self.calls.append(("change", dict(values), dry))
         return succeed([])
 
 

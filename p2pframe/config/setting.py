@@ -1,0 +1,138 @@
+"""The values of a running node one by one: where each comes from, and a config with others laid over the file's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel
+from zope.interface import implementedBy
+
+from p2pframe.config.loader import load_tree
+from p2pframe.config.reader import read
+from p2pframe.config.settings import NodeSpec, PluginChoice
+from p2pframe.config.tree import Listing, Place, Plain, Problems, Scalar, Table, Tree, set_value
+from p2pframe.errors import ConfigError
+from p2pframe.interfaces import IReconfigurable
+from p2pframe.interfaces.node import SettingView
+from p2pframe.plugin import is_live
+from p2pframe.registry import Registry
+
+FIXED = ("node", "storage", "version")
+"""Parts that are the process's own: nothing in them is set while it runs but by the file."""
+_SET = "set while it runs"
+
+
+def load_with(
+    path: Path, values: Mapping[str, Plain], env: Mapping[str, str] | None = None, registry: Registry | None = None
+) -> NodeSpec:
+    """Read a configuration with values by dotted path laid over it. Raises `ConfigError` with every mistake.
+
+    What the file takes from the environment is not overridden: whoever set that there decides on it.
+    """
+    problems = Problems()
+    tree = read(path, os.environ if env is None else env, problems)
+    for dotted, value in values.items():
+        if tree is None:
+            break
+        place = Place(_SET, 1, 1)
+        keys = dotted.split(".")
+        there = _at(tree, keys)
+        why = ""
+        if keys[0] in FIXED or len(keys) < 3:
+            why = "is not set while the node runs: change the file"
+        elif isinstance(there, Scalar) and (there.secret or there.from_env):
+            why = "comes from the environment or an included file: change it there"
+        elif there is not None and not isinstance(there, Scalar):
+            why = "is no single value"
+        else:
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            changed = set_value(tree, keys, Scalar(place, path.parent, text, value))
+            if isinstance(changed, str):
+                why = changed
+            else:
+                tree = changed
+        if why:
+            problems.add(place, dotted, why)
+    if tree is not None and not problems:
+        spec = load_tree(path, tree, problems, Registry() if registry is None else registry)
+        if spec is not None and not problems:
+            return spec
+    raise ConfigError(problems.sorted())
+
+
+def settings(spec: NodeSpec, values: Mapping[str, Plain], env: Mapping[str, str] | None = None) -> list[SettingView]:
+    """Every value of a configuration in force: where it comes from, and whether it can be set while the node runs.
+
+    The places are those of the file as it is now.
+    """
+    problems = Problems()
+    tree = read(spec.path, os.environ if env is None else env, problems) if spec.path is not None else None
+    live = dict(_live(spec))
+    found = []
+    for dotted, value in _leaves(spec.effective, ""):
+        keys = dotted.split(".")
+        there = _at(tree, keys) if tree is not None else None
+        if dotted in values:
+            where = _SET
+        elif there is not None:
+            where = f"{there.place.file}:{there.place.line}:{there.place.column}"
+        else:
+            where = "default"
+        secret = isinstance(there, Scalar) and (there.secret or there.from_env)
+        changeable = live.get(dotted, False) and keys[0] not in FIXED and not secret
+        found.append(SettingView(dotted, value, where, changeable))
+    return found
+
+
+def _live(spec: NodeSpec) -> Iterator[tuple[str, bool]]:
+    for index, choice in enumerate(spec.applications):
+        # Who may change what is not changed by whoever may change things.
+        yield from _of_choice(choice, f"applications.{index}", choice.spec.name != "admin")
+    for name, network in spec.networks.items():
+        at = f"networks.{name}"
+        yield from _of_model(network.limits, f"{at}.limits", True)
+        yield from _of_choice(network.protocol, f"{at}.protocol", True)
+        for key in ("topology", "relay"):
+            one = getattr(network, key)
+            if one is not None:
+                yield from _of_choice(one, f"{at}.{key}", True)
+        for key in ("transports", "upgrades", "discovery", "scoring", "authentication", "validators"):
+            for index, choice in enumerate(getattr(network, key)):
+                yield from _of_choice(choice, f"{at}.{key}.{index}", True)
+
+
+def _of_choice(choice: PluginChoice, at: str, allowed: bool) -> Iterator[tuple[str, bool]]:
+    reconfigurable = implementedBy(choice.cls).isOrExtends(IReconfigurable)
+    yield from _of_model(choice.config, at, allowed and reconfigurable)
+
+
+def _of_model(model: BaseModel, at: str, allowed: bool) -> Iterator[tuple[str, bool]]:
+    for name, info in type(model).model_fields.items():
+        yield f"{at}.{info.alias or name}", allowed and is_live(type(model), name)
+
+
+def _leaves(value: object, at: str) -> Iterator[tuple[str, Plain]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{at}.{key}" if at else str(key))
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            yield from _leaves(inner, f"{at}.{index}")
+    else:
+        yield at, value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
+
+def _at(tree: Tree, keys: Sequence[str]) -> Tree | None:
+    for key in keys:
+        if isinstance(tree, Table):
+            inner = tree.get(key)
+        elif isinstance(tree, Listing) and key.isascii() and key.isdigit() and int(key) < len(tree.items):
+            inner = tree.items[int(key)]
+        else:
+            return None
+        if inner is None:
+            return None
+        tree = inner
+    return tree

@@ -1,0 +1,123 @@
+"""Live values set on a running node, over what its file says."""
+
+import pytest
+
+from p2pframe.errors import ConfigError, RestartNeeded
+
+NODE = """
+version: 1
+node: {{data_dir: ./data}}
+storage: {{plugin: memory}}
+applications: [{{plugin: bitcoin-workload, network: bitcoin}}]
+networks:
+  bitcoin:
+    protocol: {{plugin: bitcoin, chain: regtest}}
+    transports: [{{plugin: tcp, listen: ["203.0.113.1:18444"]}}]
+    limits: {{visits: 7}}
+    discovery: [{{plugin: file, path: ./peers.txt, look: {look}}}]
+"""
+VISITS = "networks.bitcoin.limits.visits"
+RATE = "networks.bitcoin.limits.addresses_per_second"
+LOOK = "networks.bitcoin.discovery.0.look"
+
+
+@pytest.fixture
+def node(simulation, tmp_path):
+    (tmp_path / "peers.txt").write_text("")
+    # As the file says: the simulator would put its own storage in.
+    simulation.real_folders = True
+    return simulation.start(NODE.format(look="1s"), "203.0.113.1").node
+
+
+def limits(node):
+    return node.networks["bitcoin"].limits
+
+
+def setting(node, path):
+    (found,) = [one for one in node.view.settings() if one.path == path]
+    return found
+
+
+def test_a_limit_and_a_plugins_option_are_set_and_taken_back(simulation, node):
+    network = node.networks["bitcoin"]
+    done = simulation.wait(node.control.change({VISITS: 9, LOOK: "30s"}))
+    assert f"changed: {VISITS}: 7 -> 9" in done
+    assert (limits(node).visits, network.finder._sources[0].plugin.config.look) == (9, 30.0)
+    assert node.view.changed() == {VISITS: 9, LOOK: "30s"}
+    assert node.networks["bitcoin"] is network, "nothing was restarted"
+    simulation.wait(node.control.change({LOOK: "20s"}))
+    assert (limits(node).visits, network.finder._sources[0].plugin.config.look) == (7, 20.0)
+    simulation.wait(node.control.change({}))
+    assert network.finder._sources[0].plugin.config.look == 1.0
+    assert node.view.changed() == {}
+
+
+def test_a_dry_one_says_what_it_would_do(simulation, node):
+    assert simulation.wait(node.control.change({VISITS: 9}, dry=True)) == [f"{VISITS}: 7 -> 9"]
+    assert limits(node).visits == 7
+    assert node.view.changed() == {}
+
+
+def test_settings_say_where_they_come_from_and_whether_they_are_live(simulation, node):
+    visits = setting(node, VISITS)
+    assert (visits.value, visits.live) == (7, True)
+    assert visits.where.endswith("203.0.113.1.yaml:10:22")
+    assert (setting(node, RATE).where, setting(node, RATE).live) == ("default", True)
+    assert not setting(node, "networks.bitcoin.protocol.chain").live
+    assert not any(one.live for one in node.view.settings() if one.path.startswith(("node.", "storage.")))
+    simulation.wait(node.control.change({VISITS: 9}))
+    assert (setting(node, VISITS).value, setting(node, VISITS).where) == (9, "set while it runs")
+
+
+@pytest.mark.parametrize(
+    ("values", "what"),
+    [
+        ({VISITS: 0}, "must be at least 1"),
+        ({VISITS: "many"}, "number"),
+        ({VISITS: [1]}, "no single value"),
+        ({"networks.bitcoin.limits.visit": 1}, "visit"),
+        ({"networks.bitcoin.limits": 1}, "no single value"),
+        ({"networks.other.limits.visits": 1}, "other"),
+        ({"networks.bitcoin.discovery.7.look": "1s"}, "no item"),
+        ({"networks.bitcoin.protocol.chain": "signet"}, "not set while the node runs"),
+        ({"networks.bitcoin.protocol.plugin": "mainline"}, "while the node runs|mainline"),
+        ({"node.log_level": "debug"}, "not set while the node runs"),
+        ({"node.plugin_path.0": "/tmp"}, "not set while the node runs"),
+        ({"storage.path": "x"}, "not set while the node runs"),
+        ({"version": 2}, "not set while the node runs"),
+        ({"": 1}, "not set while the node runs"),
+    ],
+)
+def test_what_can_not_be_set_is_said_and_nothing_is_changed(simulation, node, values, what):
+    with pytest.raises(ConfigError, match=what):
+        simulation.wait(node.control.change({RATE: 5, **values}))
+    assert limits(node).addresses_per_second == 0.1
+    assert node.view.changed() == {}
+
+
+def test_a_value_that_comes_from_the_environment_is_not_overridden(simulation, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOOK", "5s")
+    (tmp_path / "peers.txt").write_text("")
+    simulation.real_folders = True
+    node = simulation.start(NODE.format(look='"${LOOK}"'), "203.0.113.1").node
+    assert (setting(node, LOOK).value, setting(node, LOOK).live) == ("***", False)
+    with pytest.raises(ConfigError, match="comes from the environment"):
+        simulation.wait(node.control.change({LOOK: "9s"}))
+
+
+def test_an_edited_file_is_not_read_in_passing(simulation, node, tmp_path):
+    path = tmp_path / "203.0.113.1.yaml"
+    path.write_text(path.read_text().replace("look: 1s", "look: 9s"))
+    with pytest.raises(RestartNeeded, match=f"{LOOK}.*have it read again"):
+        simulation.wait(node.control.change({VISITS: 9}))
+    assert limits(node).visits == 7
+    path.write_text(path.read_text() + "  second:\n    protocol: {plugin: bitcoin, chain: regtest}\n    transports: [{plugin: tcp}]\n")
+    with pytest.raises(RestartNeeded, match="second"):
+        simulation.wait(node.control.change({VISITS: 9}))
+
+
+def test_reading_the_file_again_takes_all_of_it_back(simulation, node, tmp_path):
+    simulation.wait(node.control.change({VISITS: 9}))
+    simulation.wait(node.control.reconfigure(tmp_path / "203.0.113.1.yaml"))
+    assert limits(node).visits == 7
+    assert node.view.changed() == {}
