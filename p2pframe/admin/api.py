@@ -15,6 +15,7 @@ from p2pframe.admin import values
 from p2pframe.admin.access import Access, Refused, Role
 from p2pframe.admin.alerts import Alert, Alerts
 from p2pframe.admin.audit import Audit
+from p2pframe.admin.capturing import CaptureRefused, Captures
 from p2pframe.admin.routes import Call, Problem, Reply, Route
 from p2pframe.admin.server import Streaming
 from p2pframe.errors import ConfigError, P2PFrameError
@@ -36,6 +37,7 @@ class Api:
         access: Access,
         audit: Audit,
         alerts: Alerts,
+        captures: Captures,
         cookie: Callable[[str], str],
         most_streams: Callable[[], int],
     ) -> None:
@@ -45,6 +47,7 @@ class Api:
         self.access = access
         self.audit = audit
         self.alerts = alerts
+        self.captures = captures
         self.streams = 0
         self._versions: deque[values.Version] = deque(maxlen=_HISTORY)
         self._forgotten: Mapping[str, values.Plain] = {}
@@ -75,6 +78,15 @@ class Api:
             Route("POST", peer + "/disconnect", operator, "End a session.", self.disconnect, None, v.Reason,
                   status=204, refusals=(404,)),
             Route("POST", peer + "/protect", operator, "Never evict a session, or do.", self.protect, None, v.Protect,
+                  status=204, refusals=(404,)),
+            Route("POST", peer + "/capture", operator, "Write down what a session sends and receives.", self.capture,
+                  None, v.Capture, v.CaptureName, refusals=(404, 409)),
+            Route("POST", peer + "/capture/stop", operator, "End a capture.", self.end_capture, status=204,
+                  refusals=(404,)),
+            Route("GET", V1 + "/captures", operator, "The captures there are.", self.captured, answer=v.Captures),
+            Route("GET", V1 + "/captures/{name}", operator, "A capture, as it is.", self.captured_file,
+                  content_type="application/octet-stream", refusals=(404,)),
+            Route("POST", V1 + "/captures/{name}/delete", operator, "Forget a capture.", self.delete_capture,
                   status=204, refusals=(404,)),
             Route("POST", V1 + "/connect", operator, "Dial a peer once.", self.connect, None, v.Connect, v.Connected,
                   refusals=(404, 409)),
@@ -304,6 +316,47 @@ class Api:
         if not self.control.protect(network, id, call.body.protected):
             raise _no_session(network, id)
         self.audit.note(call, "protected", network=network, session=id, protected=call.body.protected)
+
+    def capture(self, call: Call) -> values.CaptureName:
+        """Into a file of a documented format (`p2pframe.admin.capture_file`)."""
+        network, id = self._session(call)
+        protocol = next(one.protocol for one in self.view.networks() if one.name == network)
+        for session in self.view.sessions(network):
+            if session.id == id:
+                try:
+                    name = self.captures.begin(session, protocol, call.body.seconds)
+                except CaptureRefused as refused:
+                    raise Problem(409, "Conflict", str(refused)) from None
+                self.audit.note(call, "capture begun", network=network, session=id, file=name)
+                return values.CaptureName(name=name)
+        raise _no_session(network, id)
+
+    def end_capture(self, call: Call) -> None:
+        """What there is of it is kept."""
+        network, id = self._session(call)
+        if not self.captures.stop(network, id):
+            raise Problem(404, "Not found", f"session {id} in {network} is not captured")
+
+    def captured(self, call: Call) -> values.Captures:
+        """By name."""
+        found = [values.Captured(name=name, size=size, running=on) for name, size, on in self.captures.list()]
+        return values.Captures(captures=found)
+
+    async def captured_file(self, call: Call) -> Reply:
+        """Read off the reactor's thread."""
+        path = self.captures.path(call.path["name"])
+        if path is None:
+            raise Problem(404, "Not found", "there is no such capture")
+        data = await self.context.work(path.read_bytes)
+        self.audit.note(call, "capture read", file=path.name)
+        headers = [("Content-Disposition", f'attachment; filename="{path.name}"')]
+        return Reply(data, "application/octet-stream", headers=headers)
+
+    def delete_capture(self, call: Call) -> None:
+        """Not one that is under way."""
+        if not self.captures.delete(call.path["name"]):
+            raise Problem(404, "Not found", "there is no such capture, or it is under way")
+        self.audit.note(call, "capture deleted", file=call.path["name"])
 
     async def connect(self, call: Call) -> values.Connected:
         """Dial; answers when the session is open."""

@@ -22,6 +22,7 @@ from p2pframe.admin.access import Access, Limits, Role
 from p2pframe.admin.alerts import Alerts
 from p2pframe.admin.api import Api
 from p2pframe.admin.audit import Audit
+from p2pframe.admin.capturing import Captures
 from p2pframe.admin.config import AdminConfig
 from p2pframe.admin.openapi import document
 from p2pframe.admin.pages import Pages
@@ -50,6 +51,7 @@ class Admin:
         self._control: INodeControl = context.service(INodeControl)
         self._port: IListeningPort | None = None
         self._site: AdminSite | None = None
+        self._captures: Captures | None = None
         self._hosts: frozenset[str] = frozenset()
         self._requests = context.metrics.counter(
             "admin_requests_total", "Requests to the admin, and connections turned away.", ["what", "outcome"]
@@ -74,8 +76,12 @@ class Admin:
         access = Access(codes.Codes(key), context.entropy, limits, self._tokens())
         cookie = "p2pframe-" + b32encode(sha256(b"cookie" + key).digest()[:5]).decode().lower()
         secure = config.certificate is not None
+        self._captures = captures = Captures(
+            context, self._view, self._control, context.data_dir / "captures",
+            lambda: (self.config.captures, self.config.capture_largest, self.config.capture_quota),
+        )  # fmt: skip
         api = Api(
-            context, self._view, self._control, access, Audit(context.data_dir / "audit.jsonl"), self.alerts,
+            context, self._view, self._control, access, Audit(context.data_dir / "audit.jsonl"), self.alerts, captures,
             lambda value: _cookie(cookie, value, config.life, secure), lambda: self.config.streams,
         )  # fmt: skip
         routes = [*api.routes(), *Pages(api).routes()]
@@ -101,6 +107,8 @@ class Admin:
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        if self._captures is not None:
+            self._captures.stop_all()
         port, self._port = self._port, None
         if port is not None:
             closing = port.stopListening()

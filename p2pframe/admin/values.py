@@ -144,6 +144,32 @@ class Protect(Closed):
     protected: bool
 
 
+class Capture(Closed):
+    """For how many seconds a session's messages are written down."""
+
+    seconds: float = Field(gt=0, le=86_400)
+
+
+class Captured(Closed):
+    """A capture on disk; `running`: it is still being written."""
+
+    name: str
+    size: int
+    running: bool
+
+
+class CaptureName(Closed):
+    """The file that was begun."""
+
+    name: str
+
+
+class Captures(Closed):
+    """All that there are, the latest last."""
+
+    captures: list[Captured]
+
+
 class Connect(Closed):
     """Whom to dial."""
 
