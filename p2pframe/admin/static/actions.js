@@ -1,0 +1,76 @@
+// What an operator does: asked for in a dialog where a reason belongs to it, then by the API, then told.
+import { ask, done, tell } from "/static/api.js";
+import { refresh } from "/static/live.js";
+
+// The fields of a dialog, or null where it was closed without its button.
+function fill(name, title) {
+  const dialog = document.getElementById(`ask-${name}`);
+  const heading = dialog.querySelector("h2");
+  heading.textContent = title ? `${heading.dataset.title} ${title}` : heading.dataset.title;
+  dialog.querySelector("form").reset();
+  dialog.returnValue = "no";
+  dialog.showModal();
+  dialog.querySelector("input").focus();
+  return new Promise((given) => dialog.addEventListener("close", () => {
+    given(dialog.returnValue === "yes" ? Object.fromEntries(new FormData(dialog.querySelector("form"))) : null);
+  }, { once: true }));
+}
+
+// Each gives what to say when it is done, or nothing where it was not.
+const ACTIONS = {
+  async logout() {
+    await ask("POST", "/api/v1/logout");
+    location.assign("/login");
+  },
+  async disconnect({ peer, name }) {
+    const given = await fill("disconnect", name);
+    if (!given) return "";
+    await ask("POST", `/api/v1/peers/${peer}/disconnect`, { reason: given.reason });
+    return `${name} is disconnected.`;
+  },
+  async protect({ peer, protected: wanted }) {
+    await ask("POST", `/api/v1/peers/${peer}/protect`, { protected: Boolean(wanted) });
+    return wanted ? "It is protected: it is never evicted." : "It is protected no longer.";
+  },
+  async connect() {
+    const given = await fill("connect");
+    if (!given) return "";
+    done(`Dialling ${given.address}.`);
+    const { id } = await ask("POST", "/api/v1/connect", { network: given.network, address: given.address.trim() });
+    return `${given.address} is connected: session ${id}.`;
+  },
+  async ban({ subject }) {
+    const given = await fill("ban", subject);
+    if (!given) return "";
+    await ask("POST", "/api/v1/bans", { subject, duration: Number(given.seconds), reason: given.reason });
+    return `${subject} is banned.`;
+  },
+  async keepout() {
+    const given = await fill("keepout");
+    if (!given) return "";
+    const { subject, scope, reason, seconds } = given;
+    await ask("POST", "/api/v1/bans", { subject: subject.trim(), scope, reason, duration: Number(seconds) });
+    return `${subject} is banned.`;
+  },
+  async unban({ subject, scope }) {
+    await ask("POST", "/api/v1/bans/lift", { subject, scope });
+    return `${subject} is let in again.`;
+  },
+};
+
+export async function act(button) {
+  const facts = { ...button.dataset };
+  tell("");
+  done("");
+  try {
+    const said = await ACTIONS[facts.do](facts);
+    if (!said) return;
+    done(said);
+    await refresh();
+    // Where the button went with its row, the focus goes to the content and not to the top of the page.
+    if (!document.activeElement || document.activeElement === document.body) document.getElementById("main").focus();
+  } catch (error) {
+    done("");
+    tell(error.message);
+  }
+}
