@@ -179,7 +179,7 @@ class MdnsDiscovery:
         return {
             (one.index, version): one
             for one in self.context.interfaces()
-            if (one.name in config.interfaces if config.interfaces else not all(a.is_loopback for a in one.addresses))
+            if (one.name in config.interfaces if config.interfaces else any(map(_is_of_use, one.addresses)))
             for version in versions
             if any(a.version == version for a in one.addresses)
         }
@@ -376,3 +376,8 @@ def _after(opening: Deferred[None]) -> Deferred[None]:
 
     opening.addBoth(done)
     return waiting
+
+
+def _is_of_use(address: IPv4Interface | IPv6Interface) -> bool:
+    """Not the loopback; nor what each interface gives itself: the ends of containers come and go, and lead nowhere."""
+    return not address.is_loopback and not (address.version == 6 and address.is_link_local)

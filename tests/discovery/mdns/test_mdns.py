@@ -292,6 +292,18 @@ def test_an_interface_that_comes_later_is_spoken_on_and_one_that_goes_is_left():
     assert any(wire.parse(data).response for data, _ in alone.sent(1))
 
 
+def test_the_end_of_a_container_is_no_link_of_ours():
+    """It has the address only that every interface gives itself, and comes and goes: nobody is asked anew for it."""
+    alone = Alone(interfaces=THREE)
+    alone.find()
+    before = len(alone.sent(0))
+    alone.context.host_interfaces = [*THREE, interface("veth0", 9, "fe80::1/64")]
+    alone.run(31)
+    assert len(alone.context.reactor.udpPorts) == 2
+    later = [wire.parse(data) for data, _ in alone.sent(0)[before:]]
+    assert not any(message.authorities for message in later), "no name is claimed again"
+
+
 def test_without_any_interface_it_says_so():
     alone = Alone(interfaces=[THREE[0]])
     with pytest.raises(P2PFrameError, match="no network interface to speak multicast DNS on: looked for any interface"):
