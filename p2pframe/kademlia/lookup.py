@@ -284,13 +284,14 @@ class Lookup(Generic[A]):
     def _add(self, identity: int, address: A, path: int, hop: int) -> None:
         if identity in self._ids:
             return
+        places = self._places
         host: Hashable = address
         if self._host is not None:
             host = self._host(address)
-            if host in self._places:
+            if host in places:
                 return
         # Addresses to start at stand by themselves.
-        if address in self._places:
+        if address in places:
             return
         group = None if self._group is None else self._group(address)
         if group is not None and group in self._groups:
@@ -305,7 +306,7 @@ class Lookup(Generic[A]):
             held.pop()
             self._size -= 1
         self._ids[identity] = None
-        self._places[host] = None
+        places[host] = None
         if group is not None:
             self._groups[group] = None
         candidate = Candidate(identity, address, identity ^ self.target, path, hop)

@@ -23,6 +23,9 @@ VERSION = b"p2\x00\x01"
 TRANSACTION = 4
 """Bytes of a transaction id of ours: a blind guess is right once in four thousand million."""
 
+_DRAWN = 64
+"""Transaction ids that are drawn at once: a system call for each would cost as much as writing a query."""
+
 WAITING, LATE, LOST, OVER = range(4)
 _NEVER = -1.0
 _VOID = 64
@@ -93,6 +96,7 @@ class Calls:
         self._calls: dict[bytes, Call] = {}
         self._lost: dict[Call, None] = {}
         self._under_way = 0
+        self._drawn: list[bytes] = []
 
     def __len__(self) -> int:
         return self._under_way
@@ -115,9 +119,9 @@ class Calls:
         if self._under_way >= self._most():
             self._ended.add(1, "refused")
             return None
-        transaction = self._entropy.bytes(TRANSACTION)
+        transaction = self._transaction()
         while transaction in self._calls:
-            transaction = self._entropy.bytes(TRANSACTION)
+            transaction = self._transaction()
         now = self._clock.seconds()
         call = Call(transaction, address, expected, now, replied, late, lost)
         self._calls[transaction] = call
@@ -156,6 +160,13 @@ class Calls:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _transaction(self) -> bytes:
+        drawn = self._drawn
+        if not drawn:
+            fresh = self._entropy.bytes(_DRAWN * TRANSACTION)
+            drawn += [fresh[at : at + TRANSACTION] for at in range(0, len(fresh), TRANSACTION)]
+        return drawn.pop()
 
     def _wait(self, call: Call, until: float, now: float) -> None:
         call.due = until

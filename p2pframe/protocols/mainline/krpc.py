@@ -7,6 +7,7 @@ the frame needs is checked here, so that nobody above meets a message without an
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from p2pframe.model import PeerAddress
@@ -254,5 +255,9 @@ def _short(data: bytes, at: int) -> tuple[bytes, int] | None:
 def _seen(ip: Value | None) -> PeerAddress | None:
     """The address in `ip`, where it is one: nodes that know no BEP 42 leave it out, and some send rubbish."""
     if type(ip) is bytes and len(ip) in (6, 18):
-        return unpack_address(ip)
+        return _address(ip)
     return None
+
+
+_address = lru_cache(maxsize=256)(unpack_address)
+"""Nearly all who answer see us by the same address."""
