@@ -1,4 +1,4 @@
-"""The command `p2pframe`: check a configuration, print its schema, list plugins, write a first file.
+"""The command `p2pframe`: check a configuration, list plugins, write a first file, ask a running node.
 
 Exit status 1 says that something is wrong, 2 that the command was not understood. What a command needs is imported when
 it runs, so that `--help` is quick.
@@ -17,6 +17,7 @@ import click
 
 from p2pframe.cli.admin import admin
 from p2pframe.cli.crawl import crawl
+from p2pframe.cli.remote import COMMANDS
 from p2pframe.cli.sign_list import sign_list
 from p2pframe.cli.sim import sim
 
@@ -185,3 +186,5 @@ main.add_command(admin)
 main.add_command(sim)
 main.add_command(sign_list)
 main.add_command(crawl)
+for one in COMMANDS:
+    main.add_command(one)
