@@ -120,7 +120,9 @@ class Access:
             self._tries[source] = min(until, now + 2 * window)
         if until > now + window or self._all > now + window or full:
             self._all = min(self._all, now + 2 * window)
-            raise Refused("too many tries", max(until, self._all) - now - window + 1)
+            # The next one costs as well, and has to fit.
+            until = min(until, now + 2 * window)
+            raise Refused("too many tries", max(until + limits.pause, self._all + limits.pause / 10) - now - window)
 
     def _expire(self, now: float) -> None:
         self._sessions = {one: session for one, session in self._sessions.items() if self._alive(session, now)}

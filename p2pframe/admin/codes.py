@@ -32,10 +32,15 @@ def make_code(key: bytes, now: float, entropy: Entropy) -> str:
 
 
 class Codes:
-    """Takes each code once."""
+    """Takes each code once.
 
-    def __init__(self, key: bytes) -> None:
+    `since` is when it began to take any (unix time): one made before that may have been used already, and who knew of
+    it is gone.
+    """
+
+    def __init__(self, key: bytes, since: float = 0.0) -> None:
         self._key = key
+        self._since = since
         self._used: dict[bytes, float] = {}
 
     def take(self, code: str, now: float) -> str | None:
@@ -51,6 +56,8 @@ class Codes:
         # `until` could be anything that the key's owner wrote, and no number compares with a NaN.
         if not now <= until <= now + LIFE + AHEAD:
             return "expired"
+        if until - LIFE < self._since:
+            return "older than the node's start"
         self._used = {used: end for used, end in self._used.items() if end >= now}
         if body in self._used:
             return "used"

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from http.cookies import CookieError, SimpleCookie
+from io import BytesIO
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.protocol import connectionDone
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request
@@ -43,6 +43,12 @@ HEADERS = (
 """On every answer."""
 CSRF = "x-csrf-token"
 _LINE = 16_384
+_DIGITS = 15
+"""Of a Content-Length: Python makes no number of thousands of them, and there is no such body."""
+_STRANGERS = 10_000
+"""Bytes of a body of who is not logged in: a code is all that there is to be said."""
+_ONCE = frozenset({"host", "origin", "sec-fetch-site", "authorization", "cookie", "content-type", CSRF})
+"""Headers that decide: of two of them another server on the way may have believed the other one."""
 _log = Logger(namespace="p2pframe.admin")
 
 
@@ -60,16 +66,60 @@ class _Channel(HTTPChannel):
     totalHeadersSize = _LINE
     maxHeaders = 100
     _deadline: IDelayedCall | None = None
+    _over = False
 
     def dataReceived(self, data: bytes) -> None:
+        if self._over:
+            return
         if self._deadline is None and not self._handlingRequest:
-            site = cast(AdminSite, self.factory)
-            self._deadline = site.clock.callLater(site.request_timeout, self._too_slow)
+            self._within(self._site.request_timeout)
         super().dataReceived(data)  # type: ignore[no-untyped-call]
+
+    def headerReceived(self, line: bytes) -> bool:
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length" and len(value.strip()) > _DIGITS:
+            self._respondToBadRequestAndDisconnect()
+            return False
+        return bool(super().headerReceived(line))  # type: ignore[no-untyped-call]
+
+    def allHeadersReceived(self) -> None:
+        super().allHeadersReceived()  # type: ignore[no-untyped-call]
+        if self.requests[-1].too_large:
+            # It is answered at once: what is still on its way is read by nobody.
+            self.length = 0
+            self.persistent = 0
+
+    def allContentReceived(self) -> None:
+        self._enough()
+        super().allContentReceived()  # type: ignore[no-untyped-call]
+
+    def loseConnection(self) -> None:
+        if self._over:
+            return
+        # Who does not read the answer does not keep the connection either.
+        self._over = True
+        self.setTimeout(None)  # type: ignore[no-untyped-call]
+        self._within(float(self._site.timeOut or 0.0))
+        super().loseConnection()  # type: ignore[no-untyped-call]
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._enough()
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        self._site.left(self)
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        self._site.turned_away("malformed")
+        head = [b"HTTP/1.1 400 Bad Request", *(f"{name}: {value}".encode() for name, value in HEADERS)]
+        cast(Any, self.transport).write(b"\r\n".join([*head, b"Content-Length: 0", b"Connection: close", b"", b""]))
+        self.loseConnection()
+
+    def _within(self, seconds: float) -> None:
+        self._enough()
+        self._deadline = self._site.clock.callLater(seconds, self._too_slow)
 
     def _too_slow(self) -> None:
         self._deadline = None
-        cast(AdminSite, self.factory).turned_away("slow")
+        self._site.turned_away("slow")
         self.forceAbortClient()  # type: ignore[no-untyped-call]
 
     def _enough(self) -> None:
@@ -77,25 +127,35 @@ class _Channel(HTTPChannel):
             self._deadline.cancel()
         self._deadline = None
 
-    def allContentReceived(self) -> None:
-        self._enough()
-        super().allContentReceived()  # type: ignore[no-untyped-call]
+    @property
+    def _site(self) -> AdminSite:
+        return cast(AdminSite, self.factory)
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._enough()
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]
-        cast(AdminSite, self.factory).left(self)
+
+class _Full(Protocol):
+    """A connection too many: one that ends."""
+
+    def connectionMade(self) -> None:
+        cast(Any, self.transport).abortConnection()
 
 
 class _Request(Request):
     """A request whose body is bounded before it is read."""
 
+    too_large = False
+    most = 0
+
     def gotLength(self, length: int | None) -> None:
-        self.too_large = length is not None and length > self._site.largest_body
-        super().gotLength(0 if self.too_large else length)  # type: ignore[no-untyped-call]
+        # No forms, whose reading nobody here has bounded, and no temporary files.
+        self._parsePOSTFormSubmission = False
+        self.content = BytesIO()
+        self.most = self._site.most_of(self)
+        self.too_large = length is not None and length > self.most
+        if self.too_large:
+            self.requestHeaders.removeHeader(b"expect")
 
     def handleContentChunk(self, data: bytes) -> None:
-        if not self.too_large and cast(Any, self.content).tell() + len(data) > self._site.largest_body:
+        if not self.too_large and cast(Any, self.content).tell() + len(data) > self.most:
             self.too_large = True
         if not self.too_large:
             super().handleContentChunk(data)  # type: ignore[no-untyped-call]
@@ -148,10 +208,10 @@ class AdminSite(Site):
     # --- connections ---
 
     def buildProtocol(self, addr: Any) -> Any:
-        """None, which refuses, where there are as many connections as there may be."""
+        """One that ends at once where there are as many connections as there may be; TLS can't do with None."""
         if len(self._open) >= self.connections:
             self.turned_away("connections")
-            return None
+            return _Full()
         build: Any = super().buildProtocol
         channel = build(addr)
         self._open[channel] = None
@@ -161,12 +221,23 @@ class AdminSite(Site):
         """A connection has ended."""
         self._open.pop(channel, None)
 
+    def startFactory(self) -> None:
+        """Nothing: Twisted's own has a timer for the times of an access log, and nobody ever stops it."""
+
     def turned_away(self, why: str) -> None:
         """Count what was not even a request."""
         self._counted("connection", why)
 
     def log(self, request: Any) -> None:
         """See `Site.log`: no access log, as paths may hold what is nobody's business."""
+
+    def most_of(self, request: Request) -> int:
+        """How long the body of a request may be, by its headers."""
+        try:
+            _, role, _ = self._who(_headers(request), self.unix_time())
+        except Problem:
+            role = None
+        return min(self.largest_body, _STRANGERS) if role is None else self.largest_body
 
     def abort(self) -> None:
         """End every connection."""
@@ -202,7 +273,7 @@ class AdminSite(Site):
         if host not in self.hosts():
             raise Problem(421, "Misdirected request", "this server is not called by that name: see the admin's `hosts`")
         if request.too_large:
-            raise Problem(413, "Content too large", f"a request has at most {self.largest_body} bytes")
+            raise Problem(413, "Content too large", f"a request has at most {request.most} bytes")
         origin = headers.get("origin")
         scheme = "https" if self.secure else "http"
         own_origin = f"{scheme}://{host}"
@@ -240,12 +311,10 @@ class AdminSite(Site):
         if authorization:
             found = self.access.token(token.strip()) if kind.lower() == "bearer" else None
             return (f"token {found[0]}", found[1], None) if found is not None else ("", None, None)
-        try:
-            cookies = SimpleCookie(headers.get("cookie", ""))
-        except CookieError:
-            return "", None, None
-        given = cookies.get(self.cookie)
-        session = self.access.session(given.value, now) if given is not None else None
+        # Others on this host may have set cookies for it, of any form and of this very name.
+        pairs = (one.strip().partition("=") for one in headers.get("cookie", "").split(";"))
+        found_ones = (self.access.session(value, now) for name, _, value in pairs if name == self.cookie)
+        session = next((one for one in found_ones if one is not None), None)
         return ("", None, None) if session is None else ("a person", session.role, session)
 
     def _body(self, route: Route, headers: Mapping[str, str], request: Any) -> Closed | None:
@@ -257,6 +326,10 @@ class AdminSite(Site):
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise Problem(415, "Unsupported media type", "send application/json")
+        try:
+            json.loads(data.decode(), object_pairs_hook=_once, parse_constant=_no_number)
+        except (ValueError, RecursionError):
+            raise Problem(400, "Bad request", "the body is no JSON, or names something twice") from None
         try:
             return route.body.model_validate_json(data)
         except ValidationError as error:
@@ -325,8 +398,9 @@ class AdminSite(Site):
         if problem.status == 413:
             # What is still on its way is not waited for.
             request.setHeader("Connection", "close")
+            if request.channel is not None:
+                request.channel.persistent = 0
         self._write(request, reply)
-
 
 
 async def _awaited(handler: Callable[[Call], Any], call: Call) -> object:
@@ -335,11 +409,25 @@ async def _awaited(handler: Callable[[Call], Any], call: Call) -> object:
 
 
 def _headers(request: Request) -> dict[str, str]:
-    return {
-        name.decode("latin-1").lower(): values[0].decode("latin-1")
-        for name, values in request.requestHeaders.getAllRawHeaders()
-        if values
-    }
+    headers = {}
+    for raw, values in request.requestHeaders.getAllRawHeaders():
+        name = raw.decode("latin-1").lower()
+        if len(values) > 1 and name in _ONCE:
+            raise Problem(400, "Bad request", f"the header {name} is there twice")
+        if values:
+            headers[name] = values[0].decode("latin-1")
+    return headers
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name is there twice")
+    return found
+
+
+def _no_number(text: str) -> object:
+    raise ValueError(f"{text} is no number")
 
 
 def _query(route: Route, text: str) -> Closed | None:
