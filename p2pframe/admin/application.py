@@ -85,11 +85,11 @@ class Admin:
             lambda value: _cookie(cookie, value, config.life, secure), lambda: self.config.streams,
         )  # fmt: skip
         routes = [*api.routes(), *Pages(api).routes()]
-        described = document(routes, api.version)
         routes.append(
             Route("GET", "/api/v1/openapi.json", Role.VIEWER, "This API, described by OpenAPI 3.1.",
                   lambda call: Reply(described))
         )  # fmt: skip
+        described = document(routes, api.version)
         self._site = AdminSite(
             Routes(routes), access, context.reactor, context.unix_time, lambda: self._hosts, cookie, secure=secure,
             largest_body=config.largest_body, request_timeout=config.request_timeout,

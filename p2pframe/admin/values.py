@@ -10,6 +10,8 @@ from pydantic import Field, StringConstraints
 from p2pframe.admin.routes import Closed
 
 Short = Annotated[str, StringConstraints(max_length=200)]
+Cursor = Annotated[str, StringConstraints(pattern=r"^\[[0-9]{1,15}\]$")]
+PeersCursor = Annotated[str, StringConstraints(pattern=r'^\["[a-z0-9-]{1,63}",[0-9]{1,15}\]$')]
 
 
 class LogIn(Closed):
@@ -128,7 +130,7 @@ class PeersQuery(Closed):
     """Which sessions, and from where on."""
 
     network: Short | None = None
-    cursor: Short | None = None
+    cursor: PeersCursor | None = None
     limit: int = Field(100, ge=1, le=1000)
 
 
@@ -245,7 +247,7 @@ class AddressesQuery(Closed):
     """Of which source, and from where on."""
 
     source: Short | None = None
-    cursor: Short | None = None
+    cursor: Cursor | None = None
     limit: int = Field(100, ge=1, le=1000)
 
 
@@ -271,7 +273,7 @@ class Events(Closed):
 class EventsQuery(Closed):
     """Those after a number."""
 
-    cursor: Short | None = None
+    cursor: Cursor | None = None
     limit: int = Field(100, ge=1, le=1000)
 
 

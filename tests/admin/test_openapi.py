@@ -1,0 +1,154 @@
+"""The description of the API: whole, valid, closed, and true of a running node."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from contextlib import ExitStack
+from urllib.parse import quote
+
+import pytest
+import pytest_twisted
+from openapi_spec_validator import validate
+
+from p2pframe.admin.access import Role
+from p2pframe.admin.openapi import is_described
+from tests.admin.web import OPERATOR
+from tests.interop.configs import NETWORK
+from tests.interop.processes import P2PNode, free_port
+
+
+@pytest_twisted.async_yield_fixture
+async def described(web):
+    """The document, as a viewer gets it, and the routes that are part of the API."""
+    raw = web.request(path="/api/v1/openapi.json", authorization=f"Bearer {OPERATOR}")
+    (answer,) = await web.send(raw)
+    assert answer.status == 200
+    yield answer.json, [route for route in web.routes if is_described(route)]
+
+
+def operations(document):
+    return {
+        (method.upper(), path): operation
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+
+
+def test_it_is_valid(described):
+    validate(described[0])
+
+
+def test_it_has_each_route_with_its_parameters_body_answer_and_role(described):
+    document, routes = described
+    found = operations(document)
+    assert set(found) == {(route.method, route.path) for route in routes}
+    assert ("GET", "/api/v1/openapi.json") in found
+    for route in routes:
+        operation = found[route.method, route.path]
+        given = {(one["name"], one["in"]) for one in operation.get("parameters", [])}
+        query = route.query.model_fields if route.query is not None else {}
+        assert given == {(name, "path") for name in route.names} | {(name, "query") for name in query}
+        assert ("requestBody" in operation) == (route.body is not None)
+        assert operation["x-role"] == (None if route.role is None else Role(route.role).name.lower())
+        assert bool(operation["security"]) == (route.role is not None)
+        answer = operation["responses"][str(route.status)]
+        if route.answer is not None:
+            assert answer["content"]["application/json"]["schema"]["$ref"].endswith(f"/{route.answer.__name__}")
+        assert ("content" in answer) == (route.status != 204)
+    assert len({one["operationId"] for one in found.values()}) == len(found)
+
+
+def test_each_operation_has_its_refusals(described):
+    document, routes = described
+    found = operations(document)
+    for route in routes:
+        responses = found[route.method, route.path]["responses"]
+        expected = {400, 403, 413, 421, *route.refusals}
+        expected |= {401} if route.role is not None else set()
+        expected |= {422} if route.query is not None or route.body is not None else set()
+        expected |= {415} if route.body is not None else set()
+        assert {int(code) for code in responses if code >= "400"} - {503} == expected - {503}, route.path
+        for code in expected:
+            schema = responses[str(code)]["content"]["application/problem+json"]["schema"]
+            assert schema == {"$ref": "#/components/schemas/Problem"}
+
+
+def test_every_object_is_closed(described):
+    document, _ = described
+
+    def look(place, where):
+        if isinstance(place, dict):
+            if "properties" in place and place.get("type") == "object":
+                assert place.get("additionalProperties") is False, where
+            for name, value in place.items():
+                look(value, f"{where}.{name}")
+        elif isinstance(place, list):
+            for value in place:
+                look(value, where)
+
+    look(document["components"]["schemas"], "")
+
+
+def test_what_is_in_a_query_is_never_null(described):
+    for (method, path), operation in operations(described[0]).items():
+        for one in operation.get("parameters", []):
+            assert "null" not in json.dumps(one["schema"]), (method, path, one["name"])
+
+
+@pytest.mark.parametrize(
+    ("path", "cursor"),
+    [(path, cursor) for path in ("events", "audit", "peers", "networks/net/addresses")
+     for cursor in ("[", "[]", "{}", "5", '["a"]', "[true]", "[1.5]", "[-1]", "[" + "9" * 30 + "]", '["a",[1]]')],
+)  # fmt: skip
+@pytest_twisted.ensureDeferred
+async def test_a_cursor_that_was_not_given_is_refused(web, path, cursor):
+    raw = web.request(path=f"/api/v1/{path}?cursor={quote(cursor)}", authorization=f"Bearer {OPERATOR}")
+    (answer,) = await web.send(raw)
+    assert answer.status == 422
+
+
+@pytest.mark.interop
+def test_schemathesis_finds_nothing(tmp_path):
+    if importlib.util.find_spec("schemathesis") is None:
+        pytest.skip("schemathesis is not installed: `tox -e interop` does that")
+    token = tmp_path / "token"
+    token.touch(0o600)
+    token.write_text(OPERATOR)
+    port = free_port()
+    admin = {"plugin": "admin", "listen": f"127.0.0.1:{port}",
+             "tokens": [{"name": "tests", "role": "operator", "file": str(token)}]}  # fmt: skip
+    config = {
+        "networks": {"bitcoin": NETWORK | {"discovery": []}}, "storage": {"plugin": "memory"}, "applications": [admin]
+    }  # fmt: skip
+    (tmp_path / "schemathesis.toml").write_text(SCHEMATHESIS)
+    with ExitStack() as stack:
+        node = stack.enter_context(P2PNode("ours", tmp_path, config))
+        node.start("node started")
+        done = subprocess.run(
+            [sys.executable, "-m", "schemathesis.cli", "run", f"http://127.0.0.1:{port}/api/v1/openapi.json",
+             "-H", f"Authorization: Bearer {OPERATOR}", "--no-color", "--seed", "1", "-n", "40"],
+            cwd=tmp_path, capture_output=True, text=True, timeout=280,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+        assert re.search(r"\d+ passed", done.stdout), done.stdout[-2000:]
+        node.stop()
+
+
+SCHEMATHESIS = """\
+# A stream has no end, and a dial goes out into the world.
+[[operations]]
+include-path = "/api/v1/events/stream"
+enabled = false
+
+[[operations]]
+include-path = "/api/v1/connect"
+enabled = false
+
+[checks]
+# 422 says of a value of the right form that it can't be: an address that is none, a network that there is not.
+positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "422", "429", "503"]
+"""
