@@ -388,7 +388,11 @@ class Api:
 
     async def unban(self, call: Call) -> None:
         """Let in."""
-        if not await self.control.unban(call.body.subject, call.body.scope):
+        try:
+            lifting = self.control.unban(call.body.subject, call.body.scope)
+        except ValueError as error:
+            raise Problem(422, "Unprocessable content", str(error)) from None
+        if not await lifting:
             raise Problem(404, "Not found", f"{call.body.subject} is not banned in {call.body.scope}")
         self.audit.note(call, "unbanned", subject=call.body.subject, scope=call.body.scope)
 

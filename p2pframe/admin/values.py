@@ -10,8 +10,8 @@ from pydantic import Field, StringConstraints
 from p2pframe.admin.routes import Closed
 
 Short = Annotated[str, StringConstraints(max_length=200)]
-Cursor = Annotated[str, StringConstraints(pattern=r"^\[[0-9]{1,15}\]$")]
-PeersCursor = Annotated[str, StringConstraints(pattern=r'^\["[a-z0-9-]{1,63}",[0-9]{1,15}\]$')]
+Cursor = Annotated[str, StringConstraints(pattern=r"^\[(0|[1-9][0-9]{0,14})\]$")]
+PeersCursor = Annotated[str, StringConstraints(pattern=r'^\["[a-z0-9-]{1,63}",(0|[1-9][0-9]{0,14})\]$')]
 
 
 class LogIn(Closed):
