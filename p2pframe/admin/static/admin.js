@@ -3,7 +3,9 @@ import { act } from "/static/actions.js";
 import { follow } from "/static/live.js";
 import { filter, sortFurther } from "/static/tables.js";
 
-document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+// Not by scrollIntoView: from what that brings into view the Tab key goes on, past the link to the content.
+const here = document.querySelector("nav [aria-current]");
+if (here) here.parentElement.scrollLeft = here.offsetLeft - (here.parentElement.clientWidth - here.offsetWidth) / 2;
 document.addEventListener("input", (event) => { if (event.target.matches("[data-filter]")) filter(); });
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button");

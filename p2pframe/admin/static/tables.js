@@ -37,7 +37,8 @@ export function filter() {
       row.hidden = !words.every((word) => text.includes(word));
     }
     const shown = rows.filter((row) => !row.hidden).length;
-    const said = `${words.length ? `${shown} of ${rows.length}` : rows.length} ${field.dataset.noun}`;
+    const noun = rows.length === 1 ? field.dataset.noun : `${field.dataset.noun}s`;
+    const said = `${words.length ? `${shown} of ${rows.length}` : rows.length} ${noun}`;
     const count = document.getElementById("count");
     if (count.textContent !== said) count.textContent = said;
   }
