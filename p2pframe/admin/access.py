@@ -95,6 +95,10 @@ class Access:
         session.used = now
         return session
 
+    def holds(self, session: Session, now: float) -> bool:
+        """Whether a session that was given is still one; that is no use of it."""
+        return self._alive(session, now) and any(one is session for one in self._sessions.values())
+
     def end(self, session: Session) -> None:
         """Its cookie is good for nothing any more."""
         self._sessions = {one: other for one, other in self._sessions.items() if other is not session}

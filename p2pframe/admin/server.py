@@ -47,6 +47,8 @@ _DIGITS = 15
 """Of a Content-Length: Python makes no number of thousands of them, and there is no such body."""
 _STRANGERS = 10_000
 """Bytes of a body of who is not logged in: a code is all that there is to be said."""
+_LOOK = 5.0
+"""Seconds between looks at whether the session of a stream is still there."""
 _ONCE = frozenset({"host", "origin", "sec-fetch-site", "authorization", "cookie", "content-type", CSRF})
 """Headers that decide: of two of them another server on the way may have believed the other one."""
 _log = Logger(namespace="p2pframe.admin")
@@ -263,7 +265,7 @@ class AdminSite(Site):
             return
         gone = request.notifyFinish()
         gone.addErrback(lambda _: answering.cancel())
-        answering.addCallback(self._answer, request, route)
+        answering.addCallback(self._answer, request, route, call)
         answering.addErrback(self._failed, request)
 
     def _checked(self, request: Any) -> tuple[Route, Call]:
@@ -337,9 +339,9 @@ class AdminSite(Site):
 
     # --- answers ---
 
-    def _answer(self, result: object, request: Any, route: Route) -> None:
+    def _answer(self, result: object, request: Any, route: Route, call: Call) -> None:
         if isinstance(result, Streaming):
-            self._stream(request, result)
+            self._stream(request, result, call.session)
             return
         if isinstance(result, Reply):
             reply = result
@@ -352,7 +354,7 @@ class AdminSite(Site):
         self._counted("request", str(reply.status))
         self._write(request, reply)
 
-    def _stream(self, request: Any, streaming: Streaming) -> None:
+    def _stream(self, request: Any, streaming: Streaming, session: Session | None) -> None:
         request.setHeader("Content-Type", streaming.content_type)
         request.setHeader("X-Accel-Buffering", "no")
         self._counted("request", "stream")
@@ -363,6 +365,20 @@ class AdminSite(Site):
             return
         end = streaming.begin(request)
         request.notifyFinish().addBoth(lambda _: end())
+        if session is not None:
+            self._watch(request, session)
+
+    def _watch(self, request: Any, session: Session) -> None:
+        """End a stream with the session that it was opened in: who logs out, or is idle for long, sees no more."""
+
+        def look() -> None:
+            if self.access.holds(session, self.unix_time()):
+                waiting[0] = self.clock.callLater(_LOOK, look)
+            elif request.channel is not None:
+                request.channel.forceAbortClient()
+
+        waiting = [self.clock.callLater(_LOOK, look)]
+        request.notifyFinish().addBoth(lambda _: waiting[0].cancel() if waiting[0].active() else None)
 
     def _write(self, request: Any, reply: Reply) -> None:
         if request._disconnected:

@@ -1,0 +1,109 @@
+"""What was changed, and by whom: kept, bounded, and not to be pushed out by who changed nothing."""
+
+import json
+import os
+
+import pytest
+import pytest_twisted
+
+from p2pframe.admin.audit import Audit
+from p2pframe.admin.routes import Call
+
+
+def call(now=1000.0, who="token x"):
+    return Call({}, None, None, who, None, None, "192.0.2.1", now)
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def test_a_line_of_json_for_each_change(tmp_path):
+    audit = Audit(tmp_path / "audit")
+    audit.note(call(), "banned", subject="192.0.2.9", reason="a\nb\x1b[31m", seconds=5.0)
+    audit.note(call(who=""), "logged out", session=7, network="net")
+    one, other = lines(tmp_path / "audit")
+    assert one["fields"] == {"who": "token x", "subject": "192.0.2.9", "reason": "a\nb\x1b[31m", "seconds": 5.0}
+    assert (one["address"], one["time"], one["kind"]) == ("192.0.2.1", 1000.0, "banned")
+    assert (other["session"], other["network"], other["fields"]["who"]) == (7, "net", "nobody")
+    assert [row.number for row in audit.since(0, 10)] == [1, 2]
+    assert b"\x1b" not in (tmp_path / "audit").read_bytes()
+
+
+def test_nobody_else_may_read_it_whatever_it_was_before(tmp_path):
+    path = tmp_path / "audit"
+    path.write_text("")
+    path.chmod(0o644)
+    before = os.umask(0)
+    try:
+        Audit(path).note(call(), "banned")
+        Audit(tmp_path / "other").note(call(), "banned")
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == (tmp_path / "other").stat().st_mode & 0o777 == 0o600
+
+
+def test_it_is_no_way_to_write_to_another_file(tmp_path):
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / "audit").symlink_to(tmp_path / "victim")
+    audit = Audit(tmp_path / "audit")
+    audit.note(call(), "banned")
+    assert (tmp_path / "victim").read_text() == "mine"
+    assert len(audit.since(0, 10)) == 1, "that it can't be written stops nobody"
+
+
+def test_the_file_and_the_list_are_bounded(tmp_path):
+    path = tmp_path / "audit"
+    audit = Audit(path, kept=10, largest=2000)
+    for number in range(100):
+        audit.note(call(), "banned", reason="x" * 10_000, n=number)
+        assert path.stat().st_size <= 2000
+    assert [row.number for row in audit.since(0, 1000)] == list(range(91, 101))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["audit", "audit.1"]
+    assert lines(path)[-1]["fields"]["n"] == 99
+
+
+def test_a_flood_of_refusals_pushes_out_nothing_and_is_counted(tmp_path):
+    path = tmp_path / "audit"
+    audit = Audit(path, kept=10, largest=20_000)
+    audit.note(call(), "banned", subject="192.0.2.9")
+    for number in range(100_000):
+        audit.note(call(1000.0 + number / 10_000), "login refused", reason="unknown")
+    assert path.stat().st_size < 20_000
+    kinds = [line["kind"] for line in lines(path)]
+    assert kinds[0] == "banned" and kinds.count("login refused") == 20
+    assert audit.since(0, 100)[0].kind == "banned"
+    audit.note(call(1100.0), "login refused", reason="unknown")
+    assert lines(path)[-1]["fields"]["left_out"] == 100_000 - 20
+    for number in range(300):
+        audit.note(call(2000.0 + number * 60), "login refused", reason="unknown")
+    kept = audit.since(0, 100_000)
+    assert kept[0].kind == "banned" and len(kept) <= 10 + 100
+    assert [row.number for row in kept] == sorted(row.number for row in kept)
+
+
+@pytest.mark.parametrize("step", [1, 7])
+def test_a_line_is_written_whole(tmp_path, monkeypatch, step):
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, bytes(data[:step])))
+    Audit(tmp_path / "audit").note(call(), "banned")
+    monkeypatch.undo()
+    assert lines(tmp_path / "audit")[0]["kind"] == "banned"
+
+
+@pytest_twisted.ensureDeferred
+async def test_every_change_is_told_with_who_made_it(web):
+    session = await web.log_in()
+    await web.ask("POST", "/api/v1/login", body={"code": "x"})
+    body = {"subject": "192.0.2.9", "duration": 5, "reason": "why"}
+    await web.ask("POST", "/api/v1/bans", body=body, **session.headers)
+    await web.ask("POST", "/api/v1/bans", body=body, **web.viewer)
+    await web.ask("POST", "/api/v1/bans/lift", body={"subject": "192.0.2.9"}, **web.operator)
+    await web.ask("POST", "/api/v1/peers/net/1/disconnect", body={"reason": "why"}, **web.operator)
+    told = [(line["kind"], line["fields"]["who"]) for line in lines(web.context.data_dir / "audit.jsonl")]
+    assert told == [
+        ("logged in", "nobody"), ("login refused", "nobody"), ("banned", "a person"), ("unbanned", "token operator"),
+        ("disconnected", "token operator"),
+    ]  # fmt: skip
+    shown = (await web.ask("GET", "/api/v1/audit", **web.viewer)).json["events"]
+    assert [one["kind"] for one in shown] == [kind for kind, _ in told]

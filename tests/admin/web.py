@@ -1,0 +1,309 @@
+"""The admin over real sockets of the loopback, on a clock that the test advances, and what talks to it byte by byte."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock, deferLater
+
+from p2pframe.admin.application import Admin
+from p2pframe.admin.codes import make_code
+from p2pframe.admin.config import AdminConfig
+from p2pframe.interfaces import AddressView, Event, INodeControl, INodeView, NetworkView
+from p2pframe.interfaces.node import DiscoveryStatus, SourceHolds, Spread
+from p2pframe.model import Action, PeerAddress, Penalty, SessionId, SessionSnapshot, Slot
+from p2pframe.private_file import write_private
+from p2pframe.testing.conformance.services import StandInControl, StandInView
+from p2pframe.testing.context import FakeContext
+
+VIEWER, OPERATOR = "viewer-token-0123456789", "operator-token-0123456789"
+ADDRESS = PeerAddress("192.0.2.7", 8333)
+
+
+class View(StandInView):
+    """A node with one network, one session, one ban, and `kept` events; `text` is whatever others may choose."""
+
+    def __init__(self, text="plain"):
+        super().__init__()
+        self.text = text
+        self.kept = []
+        self.shown = {"networks": {"net": {"key": "***"}}}
+
+    def networks(self):
+        found = DiscoveryStatus(1, 1, 2, self.text, 3.0)
+        return [
+            NetworkView(
+                "net", "bitcoin", ("127.0.0.1:1",), {Slot.OUTBOUND: (1, 8)}, {"tried": 1}, {"height": self.text},
+                {self.text: (1, 2)}, {"static": found}, {self.text: SourceHolds(1, 1)},
+            )
+        ]  # fmt: skip
+
+    def sessions(self, network=None):
+        return [
+            SessionSnapshot(
+                SessionId(1), "net", ADDRESS, self.text, Slot.OUTBOUND, "open", "tcp", 0.0, 0.0, False,
+                agent=self.text, services=frozenset({self.text}), messages_in={self.text: 1}, encryption=self.text,
+            )
+        ]  # fmt: skip
+
+    def penalties(self):
+        return [Penalty("192.0.2.9", "node", Action.BAN, "rule", self.text, self.text, 0.0, 2e9)]
+
+    def events(self, after=0, limit=1000):
+        return [one for one in self.kept if one.number > after][:limit]
+
+    def addresses(self, network, offset=0, limit=100, source=None):
+        if network != "net":
+            raise KeyError(network)
+        return [AddressView(ADDRESS, self.text, 1.0, 2.0, 3.0, 4.0, 5, True, 6)][offset : offset + limit]
+
+    def spreads(self, network, limit=100):
+        return [Spread(self.text, b"id", 1.0, SessionId(1), 2, 3, (0.5, 1.5))]
+
+    def exposition(self):
+        return b"some_metric 1\n"
+
+    def config(self):
+        return self.shown
+
+    def happen(self, kind="peer.judged", **fields):
+        """A new event, kept and told."""
+        event = Event(len(self.kept) + 1, 1.0, kind, "net", SessionId(1), ADDRESS, fields)
+        self.kept.append(event)
+        self.emit(event)
+
+
+class Control(StandInControl):
+    """It can do what it is asked."""
+
+    def disconnect(self, network, session, reason="asked to"):
+        super().disconnect(network, session, reason)
+        return True
+
+    def protect(self, network, session, protected=True):
+        super().protect(network, session, protected)
+        return True
+
+    def unban(self, subject, scope="node"):
+        return super().unban(subject, scope).addCallback(lambda _: True)
+
+
+class HalfReal(Clock):
+    """Real sockets, and time that only a test moves."""
+
+    def listenTCP(self, *args, **options):
+        return reactor.listenTCP(*args, **options)
+
+    def listenSSL(self, *args, **options):
+        return reactor.listenSSL(*args, **options)
+
+
+@dataclass
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: list
+    body: bytes
+
+    def get(self, name):
+        """The one header of that name, or None."""
+        found = [value for key, value in self.headers if key == name.lower()]
+        assert len(found) <= 1, (name, found)
+        return found[0] if found else None
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+
+def answers(data, heads=()):
+    """All the answers in `data`, of which those numbered `heads` are to HEAD and have no body."""
+    found = []
+    while data:
+        head, split, data = data.partition(b"\r\n\r\n")
+        assert split, head
+        first, *lines = head.decode("latin-1").split("\r\n")
+        version, status, _ = first.split(" ", 2)
+        assert version in ("HTTP/1.1", "HTTP/1.0"), first
+        headers = [(name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+        length = int(dict(headers).get("content-length", 0))
+        if len(found) in heads or int(status) in (204, 304):
+            length = 0
+        assert len(data) >= length, (head, data)
+        found.append(Answer(int(status), headers, data[:length]))
+        data = data[length:]
+    return found
+
+
+class Raw(Protocol):
+    """A connection of which the test sees every byte."""
+
+    def __init__(self):
+        self.data = b""
+        self.lost = False
+        self._waiting = []
+
+    def dataReceived(self, data):
+        self.data += data
+        self._look()
+
+    def connectionLost(self, reason):
+        self.lost = True
+        self._look()
+
+    def until(self, condition):
+        """Fires when `condition(self)` holds."""
+        waiting = Deferred()
+        self._waiting.append((condition, waiting))
+        self._look()
+        return waiting
+
+    def closed(self):
+        """Fires with all that came when the other end has closed."""
+        return self.until(lambda raw: raw.lost).addCallback(lambda _: self.data)
+
+    def _look(self):
+        for pair in list(self._waiting):
+            if pair in self._waiting and pair[0](self):
+                self._waiting.remove(pair)
+                pair[1].callback(self)
+
+
+class World:
+    """The admin of a stand-in node."""
+
+    def __init__(self, folder, text="plain", **options):
+        self.clock = HalfReal()
+        # Sessions that began at 0 have not begun.
+        self.clock.advance(1000.0)
+        self.context = FakeContext("application.admin", reactor=self.clock, data_dir=folder / "data")
+        self.view, self.control = View(text), Control()
+        self.context.provide(INodeView, self.view)
+        self.context.provide(INodeControl, self.control)
+        tokens = []
+        for name, token in (("viewer", VIEWER), ("operator", OPERATOR)):
+            write_private(folder / f"{name}.token", token.encode() + b"\n")
+            tokens.append({"name": name, "role": name, "file": folder / f"{name}.token"})
+        options = {"listen": "127.0.0.1:0", "tokens": tokens, **options}
+        self.admin = Admin(AdminConfig(**options), self.context)
+        self.clients = []
+
+    async def start(self):
+        await self.admin.start()
+        self.port = self.admin._port.getHost().port
+        self.host = f"127.0.0.1:{self.port}"
+        return self
+
+    async def stop(self):
+        await self.admin.stop()
+        for raw in self.clients:
+            if not raw.lost:
+                raw.transport.abortConnection()
+                await raw.closed()
+        await self.until(lambda: not self.site._open)
+
+    @property
+    def site(self):
+        return self.admin._site
+
+    @property
+    def routes(self):
+        return self.site.routes.all
+
+    @property
+    def now(self):
+        return self.context.unix_time()
+
+    def turned_away(self, why):
+        return self.context.metrics.value("admin_requests_total", "connection", why)
+
+    async def until(self, condition):
+        """Let sockets be read and written until something holds."""
+        if not await self.soon(condition, 100_000):
+            raise AssertionError("it does not come about")
+
+    async def soon(self, condition, turns=20):
+        """Whether something holds within so many turns of the reactor."""
+        for _ in range(turns):
+            if condition():
+                return True
+            await deferLater(reactor, 0)
+        return bool(condition())
+
+    async def connect(self):
+        raw = await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", self.port), Raw())
+        self.clients.append(raw)
+        return raw
+
+    async def send(self, data, heads=()):
+        """All the answers to some bytes, on a connection of their own, once the other end has closed it."""
+        raw = await self.connect()
+        raw.transport.write(data)
+        return answers(await raw.closed(), heads)
+
+    def request(self, method="GET", path="/healthz", headers=(), body=None, **more):
+        """The bytes of a request. `more` are headers, with _ for -; None leaves one out."""
+        given = {"host": self.host, "connection": "close"}
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+        if body is not None:
+            given |= {"content-type": "application/json", "content-length": str(len(body))}
+        given |= {name.replace("_", "-"): value for name, value in more.items()}
+        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {one}" for name, one in given.items() if one is not None)]
+        lines += [f"{name}: {value}" for name, value in headers]
+        return "\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b"")
+
+    async def ask(self, method="GET", path="/healthz", headers=(), body=None, **more):
+        """The answer to one request."""
+        heads = (0,) if method == "HEAD" else ()
+        [answer] = await self.send(self.request(method, path, headers, body, **more), heads)
+        return answer
+
+    def code(self, at=None):
+        key = (self.context.data_dir / "key").read_bytes()
+        return make_code(key, self.now if at is None else at, self.context.entropy)
+
+    async def log_in(self, code=None):
+        """The headers of a new session, and its cookie and CSRF token."""
+        answer = await self.ask("POST", "/api/v1/login", body={"code": code or self.code()})
+        assert answer.status == 200, answer
+        cookie = answer.get("set-cookie").partition(";")[0]
+        csrf = answer.json["csrf"]
+        headers = {"cookie": cookie, "x_csrf_token": csrf}
+        return SimpleNamespace(headers=headers, cookie=cookie, csrf=csrf, answer=answer)
+
+    @property
+    def viewer(self):
+        return {"authorization": f"Bearer {VIEWER}"}
+
+    @property
+    def operator(self):
+        return {"authorization": f"Bearer {OPERATOR}"}
+
+
+KNOWN = {
+    "network": "net", "id": "1", "name": "admin.css", "address": "192.0.2.1:8333", "subject": "192.0.2.9",
+    "code": "none", "reason": "for the test",
+}  # fmt: skip
+"""What stands for a parameter, or a field, of that name."""
+
+
+def example(route):
+    """A path, and a body, that `route` takes: made of its models, so that a new route needs nothing here."""
+    path = re.sub(r"{(\w+)}", lambda found: KNOWN.get(found[1], "1"), route.path)
+    if route.body is None:
+        return path, None
+    fields = route.body.model_json_schema()
+    made = {"string": "1", "boolean": True, "integer": 5, "number": 5}
+    given = {}
+    for name in fields.get("required", ()):
+        given[name] = KNOWN.get(name, made.get(fields["properties"][name].get("type")))
+    return path, given
