@@ -24,15 +24,18 @@ if TYPE_CHECKING:
 
 HOSTILE = "/<img src=x onerror=document.title='owned'><b>bold</b>\"'&amp;/"
 """An agent that is markup."""
+PLUGINS = Path(__file__).parents[2] / "plugins"
+MINER = {"plugin": "miner", "network": "bitcoin", "interval": "1s"}
 
 
 class AdminNode(P2PNode):
     """A node with the web admin at `url`."""
 
-    def __init__(self, name: str, folder: Path, network: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, folder: Path, network: Mapping[str, Any], mines: bool = False) -> None:
         self.url = f"http://{LOOPBACK}:{free_port()}"
-        applications = [{"plugin": "admin", "listen": self.url.removeprefix("http://")}]
-        super().__init__(name, folder, {"applications": applications, "networks": {"bitcoin": network}})
+        applications = [{"plugin": "admin", "listen": self.url.removeprefix("http://")}, MINER]
+        config = {"node": {"plugin_path": [str(PLUGINS)]}, "networks": {"bitcoin": network}}
+        super().__init__(name, folder, config | {"applications": applications if mines else applications[:1]})
 
     def link(self) -> str:
         """What the command line prints: it logs in once."""
@@ -79,13 +82,13 @@ def _missing(what: str) -> None:
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeNode]:
-    """`nodes(name, network, kind=P2PNode)`: a node that is not started yet; it ends with the module's tests."""
+    """`nodes(name, network, admin=False, mines=False)`: a node, not started yet; it ends with the module's tests."""
     folder = tmp_path_factory.mktemp("nodes")
     with ExitStack() as stack:
 
-        def make(name: str, network: Mapping[str, Any], *, admin: bool = False) -> P2PNode:
+        def make(name: str, network: Mapping[str, Any], *, admin: bool = False, mines: bool = False) -> P2PNode:
             if admin:
-                return stack.enter_context(AdminNode(name, folder, network))
+                return stack.enter_context(AdminNode(name, folder, network, mines))
             return stack.enter_context(P2PNode(name, folder, {"networks": {"bitcoin": network}}))
 
         yield make

@@ -22,9 +22,17 @@ SANITIZED = "/img srcx onerrordocument.titleowned"
 
 
 @pytest.fixture(scope="module")
-def busy(nodes: MakeNode) -> AdminNode:
-    """A node with three peers, one of them hostile."""
-    ours = nodes("ours", network(), admin=True).start()
+def busy(nodes: MakeNode, tmp_path_factory: pytest.TempPathFactory) -> AdminNode:
+    """A node that has of everything something: peers both ways, one of them hostile, addresses, errors, new blocks."""
+    target = nodes("target", network(agent="/target:1.0/")).start()
+    known = tmp_path_factory.mktemp("known") / "peers.txt"
+    known.write_text("".join(f"127.0.{number}.1:{9000 + number}\n" for number in range(2, 30)))
+    discovery = [
+        {"plugin": "static", "peers": [target.address]},
+        {"plugin": "file", "path": str(known)},
+        {"plugin": "http", "url": "http://127.0.0.1:1/peers", "key": "ab" * 32},
+    ]
+    ours = nodes("ours", network(discovery=discovery), admin=True, mines=True).start("peer " + target.address)
     for name, agent in (("first", "/first:1.0/"), ("second", "/second:2.0/"), ("hostile", HOSTILE)):
         nodes(name, network(ours.address, agent=agent)).start("peer " + ours.address)
     return ours
@@ -40,9 +48,8 @@ def overflow(visit: Visit) -> str:
 
 def faults(visit: Visit) -> list[str]:
     """What axe finds on the page as it is."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = Axe().run(visit.page).response["violations"]
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python: tox -e browser")
+    found = axe.Axe().run(visit.page).response["violations"]
     return [f"{one['id']}: {one['help']}: {[node['html'][:120] for node in one['nodes']]}" for one in found]
 
 
@@ -59,6 +66,10 @@ def test_pages_fit_and_anybody_can_use_them(
     page.fill("#reason", "scans the network")
     page.click("#ask-keepout button[value=yes]")
     page.wait_for_selector(f"#bans tr:has-text('{BANNED}')")
+    there.at("/propagation")
+    page.locator("table tbody tr").first.wait_for()
+    there.at("/addresses")
+    page.locator("table[data-sortable] tbody tr").first.wait_for()
     there.at("/peers")
     first = page.locator("#peers tbody a").first.get_attribute("href")
     for name, path in {**PAGES, "peer": first}.items():
