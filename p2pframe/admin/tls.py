@@ -18,7 +18,8 @@ def context_factory(certificate: Path, private_key: Path) -> CertificateOptions:
             crypto.load_certificate(crypto.FILETYPE_PEM, b"-----BEGIN CERTIFICATE-----" + part)
             for part in certificate.read_bytes().split(b"-----BEGIN CERTIFICATE-----")[1:]
         ]
-        key = crypto.load_privatekey(crypto.FILETYPE_PEM, read_private(private_key))
+        # With no passphrase at all OpenSSL would ask the terminal for one.
+        key = crypto.load_privatekey(crypto.FILETYPE_PEM, read_private(private_key), b"")
     except (OSError, StorageError, crypto.Error) as error:
         raise StartError(f"admin: the certificate or its key can't be read: {error}") from error
     if not chain:
