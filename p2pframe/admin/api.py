@@ -16,6 +16,7 @@ from p2pframe.admin.access import Access, Refused, Role
 from p2pframe.admin.alerts import Alert, Alerts
 from p2pframe.admin.audit import Audit
 from p2pframe.admin.capturing import CaptureRefused, Captures
+from p2pframe.admin.openapi import document
 from p2pframe.admin.routes import Call, Problem, Reply, Route
 from p2pframe.admin.server import Streaming
 from p2pframe.errors import ConfigError, P2PFrameError
@@ -112,6 +113,7 @@ class Api:
                   v.Rollback, v.Changed, refusals=(404, 409)),
             Route("GET", V1 + "/audit", viewer, "What was changed through the admin.", self.audited, v.EventsQuery,
                   answer=v.Events),
+            Route("GET", V1 + "/openapi.json", viewer, "This API, described by OpenAPI 3.1.", self.description),
         ]  # fmt: skip
 
     # --- without a role ---
@@ -290,6 +292,10 @@ class Api:
         found = self.audit.since(cursor[0] if cursor else 0, call.query.limit)
         full = len(found) == call.query.limit
         return values.Events(events=list(found), next=_next([found[-1].number]) if full else None)
+
+    def description(self, call: Call) -> Reply:
+        """Made of the routes themselves."""
+        return Reply(document(self.routes(), self.version))
 
     def stream(self, call: Call) -> Streaming:
         """Events as they come; who reads too slowly is ended, and goes on where it was."""

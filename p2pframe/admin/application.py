@@ -24,9 +24,8 @@ from p2pframe.admin.api import Api
 from p2pframe.admin.audit import Audit
 from p2pframe.admin.capturing import Captures
 from p2pframe.admin.config import AdminConfig
-from p2pframe.admin.openapi import document
 from p2pframe.admin.pages import Pages
-from p2pframe.admin.routes import Reply, Route, Routes
+from p2pframe.admin.routes import Routes
 from p2pframe.admin.server import AdminSite
 from p2pframe.errors import StartError, StorageError
 from p2pframe.interfaces import IApplication, IContext, INodeControl, INodeView, IReconfigurable
@@ -85,11 +84,6 @@ class Admin:
             lambda value: _cookie(cookie, value, config.life, secure), lambda: self.config.streams,
         )  # fmt: skip
         routes = [*api.routes(), *Pages(api).routes()]
-        routes.append(
-            Route("GET", "/api/v1/openapi.json", Role.VIEWER, "This API, described by OpenAPI 3.1.",
-                  lambda call: Reply(described))
-        )  # fmt: skip
-        described = document(routes, api.version)
         self._site = AdminSite(
             Routes(routes), access, context.reactor, context.unix_time, lambda: self._hosts, cookie, secure=secure,
             largest_body=config.largest_body, request_timeout=config.request_timeout,
