@@ -40,6 +40,8 @@ ensure_venv() {
     find_python
     # Another venv's Python would do, but what points at this one should not outlive that one.
     if ! { [ -x "$venv/bin/python" ] && "$venv/bin/python" -c "$new_enough" 2>/dev/null; }; then
+        # Newer versions of tox leave a file of that name (PEP 832), which points at an environment of theirs.
+        if [ -f "$venv" ]; then rm "$venv"; fi
         say "making $venv with $("$PYTHON" --version 2>&1)"
         "$PYTHON" -m venv --clear "$venv" || {
             rm -rf "$venv"

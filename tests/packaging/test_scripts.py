@@ -76,6 +76,16 @@ def test_a_missing_venv_module_is_explained(bin: Path, tmp_path: Path) -> None:
     assert "apt install python3-venv" in result.stderr
 
 
+def test_a_file_where_the_venv_should_be_makes_room_for_it(bin: Path, tmp_path: Path) -> None:
+    """tox leaves one (PEP 832): what it points at is an environment of tox's own."""
+    venv = tmp_path / "venv"
+    venv.write_text("/somewhere/.tox/types\n")
+    program(bin / "python3", '#!/bin/sh\ncase "$*" in *"-m venv"*) [ ! -e "$4" ] && exit 7;; esac\nexit 0\n')
+    result = call(ROOT / "test", path=bin, tmp_path=tmp_path, P2PFRAME_VENV=str(venv))
+    assert "-m venv failed" in result.stderr, "python was called, and found nothing there"
+    assert not venv.exists()
+
+
 def test_a_configuration_that_is_not_there_is_named_before_anything_is_installed(bin: Path, tmp_path: Path) -> None:
     result = call(ROOT / "run", "nowhere.yaml", path=bin, tmp_path=tmp_path)
     assert (result.returncode, result.stderr) == (1, "error: nowhere.yaml: no such file\n")
