@@ -109,6 +109,15 @@ async def test_what_decides_is_there_once(web, name):
 # --- what others may have put into pages ---
 
 
+def _texts(value):
+    """All the strings in a JSON value."""
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    if isinstance(value, list):
+        return [text for one in value for text in _texts(one)]
+    return [value]
+
+
 class _Markup(HTMLParser):
     def __init__(self):
         super().__init__()
@@ -146,6 +155,16 @@ async def test_no_page_takes_markup_from_what_it_shows(webs):
                 for name in ("href", "src", "action"):
                     assert re.match(r"[/#?]|\Z", attributes.get(name) or ""), (path, attributes)
     assert seen >= 8, "what is hostile is shown, as text"
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_text_of_a_peer_keeps_the_api_from_answering(webs):
+    text = "\ud800\x00\x1b\u202e\u2028"
+    web = await webs(text=text)
+    for path in ("node", "peers", "peers/net/1", "bans", "networks/net/addresses", "networks/net/spreads"):
+        answer = await web.ask("GET", f"/api/v1/{path}", **web.viewer)
+        assert answer.status == 200, path
+        assert text in _texts(answer.json), path
 
 
 @pytest_twisted.ensureDeferred
@@ -596,6 +615,27 @@ async def test_any_bytes_are_answered_in_http_or_closed(lasting, pieces, size):
         lasting.clock.advance(5)
     assert raw.data == b"" or raw.data.startswith((b"HTTP/1.1 ", b"HTTP/1.0 ")), raw.data
     lasting.clients.clear()
+    assert (await lasting.ask()).status == 200
+
+
+@given(
+    place=st.floats(0, 1), cut=st.integers(0, 20), put=st.binary(max_size=20) | PIECES, size=st.integers(1, 400),
+    path=st.sampled_from(["/peers?limit=5", LOGIN, "/api/v1/bans", "/api/v1/peers/net/1/protect", "/static/admin.js"]),
+)  # fmt: skip
+@pytest_twisted.ensureDeferred
+async def test_a_request_that_is_damaged_is_answered_in_http_or_closed(lasting, place, cut, put, size, path):
+    body = {"subject": "192.0.2.9", "duration": 5, "reason": "why", "code": "x"}
+    good = lasting.request("POST" if "api" in path else "GET", path, body=body, x_csrf_token="x", **lasting.operator)
+    at = int(place * len(good))
+    data = good[:at] + put + good[at + cut :]
+    raw = await lasting.connect()
+    for start in range(0, len(data), size):
+        raw.transport.write(data[start : start + size])
+    while not await lasting.soon(lambda: raw.lost):
+        lasting.clock.advance(5)
+    lasting.clients.clear()
+    for answer in answers(raw.data):
+        assert answer.status < 500
     assert (await lasting.ask()).status == 200
 
 

@@ -96,7 +96,7 @@ async def test_a_slow_reader_is_dropped_and_nobody_else_is_disturbed(web):
     slow.transport.pauseProducing()
     sent = 0
     while len(web.view.subscribers) == 2:
-        web.view.happen(reason="x" * 10_000)
+        web.view.happen(reason="x" * 200_000)
         sent += 1
         await quick.until(lambda raw, sent=sent: ids(raw)[-1:] == [sent])
         assert sent < 5_000, "the system's buffers end somewhere"
