@@ -18,6 +18,8 @@ PAGES = {
 }  # fmt: skip
 SIZES = {"phone": {"width": 360, "height": 740}, "desk": {"width": 1440, "height": 900}}
 BANNED = "203.0.113.77"
+CUT = """() => [...document.querySelectorAll("td.actions button")].some((one) =>
+    one.getBoundingClientRect().right > one.closest(".scroll").getBoundingClientRect().right)"""
 SANITIZED = "/img srcx onerrordocument.titleowned"
 
 
@@ -81,6 +83,8 @@ def test_pages_fit_and_anybody_can_use_them(
         told |= {f"{name} overflows": wide} if (wide := overflow(there)) else {}
         told |= {f"{name} axe": found} if (found := faults(there)) else {}
     there.at("/peers")
+    if size == "desk":
+        told |= {"actions out of sight": True} if page.evaluate(CUT) else {}
     for action in ("connect", "disconnect", "ban"):
         page.locator(f"[data-do={action}]").first.click()
         page.wait_for_selector(f"#ask-{action}[open]")

@@ -176,10 +176,11 @@ def test_dialling_and_protecting(ours: AdminNode, nodes: MakeNode, visit: Callab
     page.locator("#peers tbody a").click()
     page.locator("h1", has_text=target.address).wait_for()
     page.wait_for_selector("#live[data-state=live]")
-    page.get_by_role("button", name="Protect").click()
-    page.locator("dd .tag", has_text="protected").wait_for()
+    # Whom an operator dials is protected from the start.
     page.get_by_role("button", name="Protect no longer").click()
     page.locator("dd .tag", has_text="protected").wait_for(state="detached")
+    page.get_by_role("button", name="Protect", exact=True).click()
+    page.locator("dd .tag", has_text="protected").wait_for()
     # Who goes while one looks is told of, and no half page is left.
     target.kill()
     page.get_by_text("This peer is connected no longer.").wait_for()
