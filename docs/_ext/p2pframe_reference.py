@@ -15,6 +15,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 from importlib.metadata import entry_points
+from typing import Any
 
 from config_fields import Row, nested_models, rows
 from docutils import nodes
@@ -384,7 +385,84 @@ class CommandLine(Generated):
                     yield section(f"`p2pframe {name} {inner}`", [body], id=f"command-{name}-{inner}")
 
 
+class HttpApi(Generated):
+    """`{http-api}`: what the admin's API answers and takes, out of its OpenAPI document."""
+
+    def generate(self) -> Iterator[nodes.Node]:
+        import json
+
+        from p2pframe.admin.api import Api
+        from p2pframe.admin.openapi import document
+
+        # Its routes are data: no node is needed to list them.
+        described = json.loads(document(Api.routes(object.__new__(Api)), ""))
+        yield from prose(described["info"]["description"])
+        for path, methods in described["paths"].items():
+            for method, operation in methods.items():
+                title = f"{method.upper()} {path}"
+                yield section(f"`{title}`", self.operation(operation), id=f"api-{operation['operationId']}")
+        yield nodes.rubric(text="Values")
+        for name, schema in sorted(described["components"]["schemas"].items()):
+            yield section(name, prose(schema.get("description", "")), self.fields(schema), id=f"api-value-{name}")
+
+    def operation(self, operation: dict[str, Any]) -> Iterator[nodes.Node]:
+        yield nodes.paragraph(text=f"{operation['summary']} Role: {operation['x-role'] or 'none is needed'}.")
+        rows = [
+            [[nodes.literal(text=one["name"])], [nodes.Text(one["in"])], [nodes.Text(shape(one["schema"]))]]
+            for one in operation.get("parameters", [])
+        ]
+        if rows:
+            yield table(["Parameter", "In", "Type"], rows, [30, 20, 50])
+        if "requestBody" in operation:
+            yield nodes.paragraph(text=f"Takes {content(operation['requestBody'])}.")
+        good = [code for code in operation["responses"] if code < "300"]
+        refusals = [code for code in operation["responses"] if code >= "300"]
+        answers = ", ".join(f"{code} with {content(operation['responses'][code]) or 'nothing'}" for code in good)
+        yield nodes.paragraph(text=f"Answers {answers}; refuses with {', '.join(refusals)}.")
+
+    def fields(self, schema: dict[str, Any]) -> list[nodes.Node]:
+        needed = schema.get("required", [])
+        rows = [
+            [
+                [nodes.literal(text=name)],
+                [nodes.Text(shape(one))],
+                [nodes.Text("yes" if name in needed else "")],
+            ]
+            for name, one in schema.get("properties", {}).items()
+        ]
+        return [table(["Field", "Type", "Always"], rows, [30, 55, 15])] if rows else []
+
+
+def shape(schema: dict[str, Any]) -> str:
+    """A JSON schema in a few words."""
+    if "$ref" in schema:
+        return str(schema["$ref"]).rpartition("/")[2]
+    if "anyOf" in schema:
+        return " or ".join(map(shape, schema["anyOf"]))
+    if "enum" in schema or "const" in schema:
+        return " or ".join(map(str, schema.get("enum", [schema.get("const")])))
+    kind = schema.get("type", "any")
+    if kind == "array":
+        if "prefixItems" in schema:
+            return "list of " + " and ".join(map(shape, schema["prefixItems"]))
+        return f"list of {shape(schema.get('items', {}))}"
+    if kind == "object":
+        inner = schema.get("additionalProperties")
+        return f"mapping of {shape(inner)}" if isinstance(inner, dict) else "mapping"
+    words = {"minimum": "at least", "exclusiveMinimum": "over", "maximum": "at most", "maxLength": "of length at most"}
+    bounds = [f"{word} {schema[name]:g}" for name, word in words.items() if name in schema]
+    return " ".join([str(kind), *[", ".join(bounds)] * bool(bounds)])
+
+
+def content(part: dict[str, Any]) -> str:
+    """What a body or an answer is: its model, or its media type."""
+    return ", ".join(
+        shape(one["schema"]) if "$ref" in one["schema"] else kind for kind, one in part.get("content", {}).items()
+    )
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_directive("http-api", HttpApi)
     app.add_directive("seams", Seams)
     app.add_directive("provided", Provided)
     app.add_directive("page-values", PageValues)

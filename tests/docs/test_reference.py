@@ -67,3 +67,18 @@ def test_the_page_of_plugins_shows_each_with_every_option(pages: dict[str, str])
 def test_the_examples_stand_in_the_how_tos_as_they_are(pages: dict[str, str]) -> None:
     for name, sign in [("validator", "class QuotaValidator"), ("transport", "def can_dial"), ("storage", "def _write")]:
         assert sign in pages[f"how-to/write-plugins/{name}.html"]
+
+
+def test_the_page_of_the_http_api_has_each_route_with_its_role_parameters_and_values(pages: dict[str, str]) -> None:
+    from p2pframe.admin.api import Api
+    from p2pframe.admin.openapi import is_described
+
+    text = pages["reference/http-api.html"]
+    for route in filter(is_described, Api.routes(object.__new__(Api))):
+        title = f"{route.method} {route.path}"
+        assert text.count(f"\n{title}¶") == 1, title
+        part = text.partition(f"\n{title}¶")[2].partition("refuses with")[0]
+        assert f"Role: {'none is needed' if route.role is None else route.role.name.lower()}." in part, title
+        for one in filter(None, (route.query, route.body, route.answer)):
+            for name in one.model_fields:
+                assert re.search(rf"\b{name}\b", text), f"{title}: {name}"
