@@ -40,6 +40,7 @@ _WORDS = {
     421: "Not called by a name of this node.",
     422: "Values that can't be.",
     429: "Too many tries.",
+    500: "A mistake of p2pframe's or a plugin's: the log says more.",
     503: "Not now.",
 }
 
