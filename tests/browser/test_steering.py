@@ -196,12 +196,12 @@ def test_all_of_it_by_the_keyboard(
     page = there.at("/peers")
     wait_for_peers(page, "/alpha:1.0/")
     wanted = set(page.evaluate(f"[...document.querySelectorAll({SHOWN!r})].filter((one) => one.checkVisibility())"
-                               ".map((one, at) => { one.dataset.at = at; return String(at); })"))  # fmt: skip
+                               ".map((one, at) => { one.at = String(at); return one.at; })"))  # fmt: skip
     reached = set()
     for _ in range(len(wanted) + 5):
         page.keyboard.press("Tab")
-        reached.add(page.evaluate("document.activeElement?.dataset.at ?? ''"))
-        seen = "document.activeElement.dataset.at && getComputedStyle(document.activeElement).outlineStyle"
+        reached.add(page.evaluate("document.activeElement?.at ?? ''"))
+        seen = "document.activeElement.at && getComputedStyle(document.activeElement).outlineStyle"
         assert page.evaluate(seen) != "none", page.evaluate("document.activeElement.outerHTML")
     assert wanted <= reached
     button = page.locator("[data-do=ban]").first
