@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-# real world: time: a code is good for ten minutes of the clock that the node's host has
+# real world: time, twisted.internet.task.react: a command of a terminal, whose clock a code is good by
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
