@@ -74,11 +74,11 @@ class Access:
 
     def log_in(self, code: str, source: str, now: float) -> tuple[str, Session]:
         """A cookie and its session for a code. Raises `Refused`."""
-        self._count_try(source, now)
         reason = self._codes.take(code, now)
         if reason is not None:
+            # Only who guesses is counted: else whoever reaches the port could keep the operator out.
+            self._count_try(source, now)
             raise Refused(reason)
-        # Who comes with a good code is nobody who guesses.
         self._tries.pop(source, None)
         self._expire(now)
         while len(self._sessions) >= self.limits.sessions:

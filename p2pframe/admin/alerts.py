@@ -6,9 +6,10 @@ Critical ones make the node unhealthy (`/readyz`); the others are suspicions.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
-from p2pframe.interfaces import INodeView
+from twisted.logger import Logger
+
+from p2pframe.interfaces import Alert, IAlerts, INodeView
 from p2pframe.interfaces.node import NetworkView
 from p2pframe.model import SessionSnapshot, Slot
 
@@ -26,17 +27,10 @@ SPY_BYTES = 1_000_000
 SPY_RATIO = 50
 LAG = 0.5
 """Seconds that the reactor's latest beat was late."""
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """One thing to look at; `network` is empty where it is the node's."""
-
-    name: str
-    critical: bool
-    network: str
-    text: str
-    runbook: str
+OF_PLUGIN = 20
+LONGEST = 1000
+"""Alerts of one plugin, and characters of a sentence of theirs."""
+_log = Logger(namespace="p2pframe.admin")
 
 
 class Alerts:
@@ -46,6 +40,8 @@ class Alerts:
         self._view = view
         self._clock = clock
         self._uptime = uptime
+        self._failed: dict[str, None] = {}
+        """Plugins whose failure has been logged: it would be so every few seconds."""
 
     def now(self) -> list[Alert]:
         """All of them, the critical ones first."""
@@ -55,11 +51,33 @@ class Alerts:
             sessions = self._view.sessions(network.name)
             found += self._of_network(network, sessions)
             found += self._of_sessions(network.name, sessions)
+        for label, plugin in self._view.providers(IAlerts):
+            found += self._of_plugin(label, plugin)
         return sorted(found, key=lambda alert: not alert.critical)
 
     def reasons(self) -> list[str]:
         """Why the node is not healthy; empty where it is."""
         return [alert.text for alert in self.now() if alert.critical]
+
+    def _of_plugin(self, label: str, plugin: IAlerts) -> list[Alert]:
+        try:
+            return [
+                Alert(
+                    str(one.name)[:100], bool(one.critical), str(one.network)[:100], str(one.text)[:LONGEST],
+                    str(one.runbook)[:LONGEST],
+                )
+                for one in list(plugin.alerts())[:OF_PLUGIN]
+            ]  # fmt: skip
+        except Exception as error:  # noqa: BLE001 - a plugin's mistake hides no other alert
+            if label not in self._failed:
+                self._failed[label] = None
+                _log.failure("{plugin} could not say its alerts", plugin=label)
+            return [
+                Alert(
+                    "plugin", False, "", f"{label} could not say its alerts: {type(error).__name__}.",
+                    "The log has the whole of it; tell whoever wrote the plugin.",
+                )
+            ]  # fmt: skip
 
     def _of_node(self, networks: Sequence[NetworkView]) -> Iterator[Alert]:
         if not networks:

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from typing import Any
 
+from twisted.logger import Logger
 from twisted.web.http import Request
 
 from p2pframe.admin import values
 from p2pframe.admin.access import Access, Refused, Role
-from p2pframe.admin.alerts import Alert, Alerts
+from p2pframe.admin.alerts import Alerts
 from p2pframe.admin.audit import Audit
 from p2pframe.admin.capturing import CaptureRefused, Captures
 from p2pframe.admin.openapi import document
 from p2pframe.admin.routes import Call, Problem, Reply, Route
 from p2pframe.admin.server import Streaming
 from p2pframe.errors import ConfigError, P2PFrameError
-from p2pframe.interfaces import IContext, INodeControl, INodeView
+from p2pframe.interfaces import Alert, IAdminPage, IContext, INodeControl, INodeView
+from p2pframe.interfaces.admin import PageTable
 from p2pframe.interfaces.node import Event, NetworkView, Spread
 from p2pframe.model import PeerAddress, SessionId, SessionSnapshot
 
 V1 = "/api/v1"
+_log = Logger(namespace="p2pframe.admin")
 
 
 class Api:
@@ -111,6 +115,9 @@ class Api:
             Route("GET", V1 + "/config/history", viewer, "What was changed here.", self.history, answer=v.History),
             Route("POST", V1 + "/config/rollback", operator, "Undo a change and those after it.", self.roll_back, None,
                   v.Rollback, v.Changed, refusals=(404, 409)),
+            Route("GET", V1 + "/pages", viewer, "Pages that plugins have.", self.plugin_pages, answer=v.PluginPages),
+            Route("GET", V1 + "/pages/{name}", viewer, "A plugin's page.", self.plugin_page, answer=v.PluginPage,
+                  refusals=(404, 500)),
             Route("GET", V1 + "/audit", viewer, "What was changed through the admin.", self.audited, v.EventsQuery,
                   answer=v.Events),
             Route("GET", V1 + "/openapi.json", viewer, "This API, described by OpenAPI 3.1.", self.description),
@@ -245,6 +252,27 @@ class Api:
     def history(self, call: Call) -> values.History:
         """Since the start."""
         return values.History(versions=list(self._versions))
+
+    def plugin_pages(self, call: Call) -> values.PluginPages:
+        """In the order of the configuration; of two with one name the first."""
+        found = {}
+        for label, plugin in self.view.providers(IAdminPage):
+            name = str(plugin.page_name)
+            if _PAGE.match(name) and name not in found:
+                found[name] = values.PageName(name=name, title=str(plugin.page_title)[:100], plugin=label)
+        return values.PluginPages(pages=list(found.values()))
+
+    def plugin_page(self, call: Call) -> values.PluginPage:
+        """Values only; what a plugin gives too much of is left out."""
+        for label, plugin in self.view.providers(IAdminPage):
+            if str(plugin.page_name) == call.path["name"]:
+                try:
+                    tables = [_table(one) for one in list(plugin.page())[:_TABLES]]
+                    return values.PluginPage(title=str(plugin.page_title)[:100], plugin=label, tables=tables)
+                except Exception:  # noqa: BLE001 - a plugin's mistake is told with its name
+                    _log.failure("{plugin} could not make its page", plugin=label)
+                    raise Problem(500, "Internal error", f"{label} could not make its page: the log says why") from None
+        raise Problem(404, "Not found", "no plugin has such a page")
 
     async def check(self, call: Call) -> values.Changed:
         """Nothing is changed."""
@@ -417,30 +445,48 @@ class _Stream:
     def __init__(self, api: Api, request: Request, last: int | None) -> None:
         self._api = api
         self._request = request
+        self._last = last or 0
+        self._behind = last is not None
         self._full = False
         self._ended = False
         api.streams += 1
+        self._unsubscribe = api.view.subscribe(self._happened)
+        self._beat = api.context.reactor.callLater(_BEAT, self._still_there)
         request.write(b"retry: 2000\n\n")
         transport: Any = request
         transport.registerProducer(self, True)
-        if last is not None:
-            for event in api.view.events(last, 1000):
-                self._tell(event)
-        self._unsubscribe = api.view.subscribe(self._tell)
-        self._beat = api.context.reactor.callLater(_BEAT, self._still_there)
+        self._catch_up()
 
-    def _tell(self, event: Event) -> None:
-        if self._ended:
+    def _catch_up(self) -> None:
+        while self._behind and not self._full and not self._ended:
+            missed = self._api.view.events(self._last, _AT_ONCE)
+            self._behind = bool(missed)
+            for event in missed:
+                self._tell(event)
+
+    def _happened(self, event: Event) -> None:
+        # While it is behind, this one comes out of the store too.
+        if self._behind or self._ended:
             return
         if self._full:
-            # It comes again with the number of the last event that it has.
-            self._request.loseConnection()
-            self.end()
+            self._drop()
             return
+        self._tell(event)
+
+    def _tell(self, event: Event) -> None:
+        self._last = event.number
         data = _event(event).model_dump_json()
         self._request.write(f"id: {event.number}\nevent: {event.kind}\ndata: {data}\n\n".encode())
 
+    def _drop(self) -> None:
+        # It comes again with the number of the last event that it has.
+        self._request.loseConnection()
+        self.end()
+
     def _still_there(self) -> None:
+        if self._full:
+            self._drop()
+            return
         self._request.write(b": still here\n\n")
         self._beat = self._api.context.reactor.callLater(_BEAT, self._still_there)
 
@@ -449,8 +495,9 @@ class _Stream:
         self._full = True
 
     def resumeProducing(self) -> None:
-        """It has caught up."""
+        """It has caught up with what was written."""
         self._full = False
+        self._catch_up()
 
     def stopProducing(self) -> None:
         """It has gone."""
@@ -466,8 +513,13 @@ class _Stream:
                 self._beat.cancel()
 
 
+_PAGE = re.compile(r"[a-z0-9-]{1,40}\Z")
+_TABLES, _ROWS, _TEXT = 20, 1000, 1000
+"""Tables of a plugin's page, rows of each, and characters of a text in it."""
 _HISTORY = 100
 """Changes of the configuration that can be undone."""
+_AT_ONCE = 100
+"""Missed events that are written before it is looked whether there is room for more."""
 _BEAT = 15.0
 """Seconds between signs of life, so that what is in between keeps the connection."""
 
@@ -505,6 +557,21 @@ def _peer(one: SessionSnapshot, now: float) -> values.Peer:
         rejected_items=one.rejected_items, timeouts=one.timeouts, send_queue=one.send_queue, score=one.score,
         protected=one.protected,
     )  # fmt: skip
+
+
+def _table(one: PageTable) -> values.PageTable:
+    return values.PageTable(
+        title=_cut(one.title), text=_cut(one.text), columns=[_cut(column) for column in one.columns],
+        rows=[[_cell(cell) for cell in row] for row in list(one.rows)[:_ROWS]],
+    )  # fmt: skip
+
+
+def _cell(value: object) -> str | int | float | bool | None:
+    return value if value is None or isinstance(value, int | float | bool) else _cut(value)
+
+
+def _cut(text: object) -> str:
+    return str(text)[:_TEXT]
 
 
 def _alert(one: Alert) -> values.Alert:

@@ -72,7 +72,7 @@ class Admin:
         context, config = self.context, self.config
         key = self._key()
         limits = Limits(config.sessions, config.idle, config.life, config.tries, config.pause)
-        access = Access(codes.Codes(key), context.entropy, limits, self._tokens())
+        access = Access(codes.Codes(key, context.unix_time()), context.entropy, limits, self._tokens())
         cookie = "p2pframe-" + b32encode(sha256(b"cookie" + key).digest()[:5]).decode().lower()
         secure = config.certificate is not None
         self._captures = captures = Captures(

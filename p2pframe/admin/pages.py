@@ -173,7 +173,7 @@ class Pages:
             menu=MENU, section=section, csrf=session.csrf if session is not None else "",
             may_change=call.role is not None and call.role >= Role.OPERATOR, now=call.now, **values,
         )  # fmt: skip
-        return Reply(text.encode(), _HTML)
+        return Reply(text.encode("utf-8", "replace"), _HTML)
 
 
 class _PeersQuery(values.PeersQuery):

@@ -336,6 +336,37 @@ class Config(Closed):
     changed: dict[str, Plain]
 
 
+class PageName(Closed):
+    """A page that a plugin has."""
+
+    name: str
+    title: str
+    plugin: str
+
+
+class PluginPages(Closed):
+    """All of them."""
+
+    pages: list[PageName]
+
+
+class PageTable(Closed):
+    """A table; without columns only its text."""
+
+    title: str
+    text: str
+    columns: list[str]
+    rows: list[list[Plain]]
+
+
+class PluginPage(Closed):
+    """What is on a plugin's page now."""
+
+    title: str
+    plugin: str
+    tables: list[PageTable]
+
+
 class Change(Closed):
     """All live values that are to be set over what the file says, by dotted path: those left out are taken back."""
 

@@ -16,6 +16,7 @@ from typing import NoReturn
 import click
 
 from p2pframe.cli.admin import admin
+from p2pframe.cli.capture import capture
 from p2pframe.cli.crawl import crawl
 from p2pframe.cli.remote import COMMANDS
 from p2pframe.cli.sign_list import sign_list
@@ -183,6 +184,7 @@ def init(template: str | None, file: str | None) -> None:
 
 
 main.add_command(admin)
+main.add_command(capture)
 main.add_command(sim)
 main.add_command(sign_list)
 main.add_command(crawl)

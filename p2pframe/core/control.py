@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredLock, fail
-from zope.interface import implementer
+from zope.interface import implementedBy, implementer
 
 from p2pframe.config import diff, load
 from p2pframe.config.setting import settings
@@ -29,6 +29,8 @@ from p2pframe.model import PeerAddress, Penalty, SessionId, SessionSnapshot
 if TYPE_CHECKING:
     from p2pframe.core.node import Node
     from p2pframe.core.session import Session
+
+T = TypeVar("T")
 
 
 @implementer(INodeView)
@@ -80,6 +82,14 @@ class View:
     def config(self) -> Mapping[str, object]:
         """See `INodeView.config`."""
         return self._node.spec.effective
+
+    def providers(self, interface: type[T]) -> Sequence[tuple[str, T]]:
+        """See `INodeView.providers`."""
+        return [
+            (place.label, place.instance)
+            for place in self._node.builder.built
+            if implementedBy(place.choice.cls).isOrExtends(interface)
+        ]
 
     def settings(self) -> Sequence[SettingView]:
         """See `INodeView.settings`."""

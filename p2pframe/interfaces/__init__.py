@@ -33,6 +33,7 @@ from collections.abc import Mapping
 
 from zope.interface.interface import InterfaceClass
 
+from p2pframe.interfaces.admin import Alert, IAdminPage, IAlerts, PageTable
 from p2pframe.interfaces.application import IApplication
 from p2pframe.interfaces.authenticator import IAuthenticator
 from p2pframe.interfaces.context import Counter, Entropy, Gauge, IContext, IHostReactor, Metrics
@@ -86,6 +87,7 @@ SEAMS: Mapping[str, tuple[InterfaceClass, ...]] = {
 __all__ = [
     "SEAMS",
     "AddressView",
+    "Alert",
     "Counter",
     "DiscoveryState",
     "DiscoveryStatus",
@@ -93,6 +95,8 @@ __all__ = [
     "Event",
     "Gauge",
     "IAddressBook",
+    "IAdminPage",
+    "IAlerts",
     "IApplication",
     "IAuthenticator",
     "IBlob",
@@ -131,6 +135,7 @@ __all__ = [
     "Listener",
     "Metrics",
     "NetworkView",
+    "PageTable",
     "SettingView",
     "SourceHolds",
     "Spread",

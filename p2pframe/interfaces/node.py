@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
@@ -127,6 +128,9 @@ class NetworkView:
     sources: Mapping[str, SourceHolds] = field(default_factory=dict)
 
 
+T = TypeVar("T")
+
+
 class INodeView(Interface):
     """Read-only snapshots of a node. `context.service(INodeView)`."""
 
@@ -159,6 +163,9 @@ class INodeView(Interface):
 
     def config() -> Mapping[str, object]:
         """The effective config, secrets as `***`."""
+
+    def providers(interface: type[T]) -> Sequence[tuple[str, T]]:
+        """Every plugin of the node that provides an interface, with its label (`bitcoin: relay.inventory`)."""
 
     def settings() -> Sequence[SettingView]:
         """Every value of the configuration in force, where it comes from, and whether it may be set while it runs."""

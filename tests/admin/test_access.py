@@ -170,7 +170,6 @@ async def test_a_code_logs_in_once(web):
     assert again.get("set-cookie") is None
 
 
-@pytest.mark.xfail(reason="p2pframe/admin/application.py: `Codes(key)` has to be told since when", strict=True)
 @pytest_twisted.ensureDeferred
 async def test_a_code_stays_used_over_a_restart(tmp_path):
     first = await World(tmp_path).start()

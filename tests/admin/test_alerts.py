@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pframe.admin.alerts import Alerts
+from p2pframe.interfaces import Alert
 from p2pframe.interfaces.node import DiscoveryStatus, NetworkView, SourceHolds
 from p2pframe.model import PeerAddress, SessionId, SessionSnapshot, Slot
 
@@ -20,6 +21,7 @@ class World:
         self.book = {"new": 500, "tried": 100}
         self.discovery = {"dns-seed": DiscoveryStatus(600, 600, 0, "", 0.0)}
         self.sources = {"dns-seed": SourceHolds(300, 50), "peers of a": SourceHolds(300, 50)}
+        self.plugins = []
         self.held = [session(n, f"group {n}") for n in range(8)]
 
     def networks(self):
@@ -31,6 +33,9 @@ class World:
 
     def numbers(self):
         return {"p2pframe_reactor_lag_seconds": {("",): self.lag}}
+
+    def providers(self, interface):
+        return self.plugins
 
     def names(self):
         return [alert.name for alert in Alerts(self, lambda: 10_000.0, lambda: self.uptime).now()]
@@ -131,3 +136,32 @@ def test_the_critical_ones_come_first():
     lagging(world)
     lonely(world)
     assert world.names() == ["no-peers", "reactor-lag"]
+
+
+class Watcher:
+    """A plugin with alerts."""
+
+    def __init__(self, alerts):
+        self.alerts = alerts
+
+
+def test_plugins_have_alerts_of_their_own_bounded_and_one_that_fails_is_named(flush_logged_errors):
+    world = World()
+    many = [Alert(f"a{n}", False, "", "x" * 5000, "y") for n in range(50)]
+    world.plugins = [
+        ("application.many", Watcher(lambda: many)),
+        ("application.broken", Watcher(lambda: 1 / 0)),
+        ("application.odd", Watcher(lambda: [Alert("disk", True, "net", "The disk is full.", "Make room.")])),
+    ]
+    alerts = Alerts(world, lambda: 10_000.0, lambda: 1000.0)
+    for _ in range(3):
+        found = alerts.now()
+    assert len(flush_logged_errors(ZeroDivisionError)) == 1, "it is logged once"
+    assert found[0].name == "disk"
+    assert alerts.reasons() == ["The disk is full."]
+    assert [one.text for one in found if one.name == "plugin"] == [
+        "application.broken could not say its alerts: ZeroDivisionError."
+    ]
+    of_many = [one for one in found if one.name.startswith("a")]
+    assert len(of_many) == 20
+    assert {len(one.text) for one in of_many} == {1000}

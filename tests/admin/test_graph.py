@@ -10,7 +10,8 @@ from p2pframe.admin.values import Peer
 PLAIN = {
     "network": "n", "address": "192.0.2.1:1", "slot": "outbound", "state": "open", "transport": "tcp",
     "encryption": "", "agent": "", "version": 1, "services": [], "age": 1.0, "quiet": 1.0, "useless": None,
-    "ping": None, "best_ping": None, "bytes_in": 0, "bytes_out": 0, "messages_in": {}, "messages_out": {},
+    "sent": None, "block": None, "ping": None, "best_ping": None, "bytes_in": 0, "bytes_out": 0,
+    "messages_in": {}, "messages_out": {},
     "rejected_items": 0, "timeouts": 0, "send_queue": 0, "protected": False,
 }  # fmt: skip
 

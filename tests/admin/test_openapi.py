@@ -102,7 +102,9 @@ def test_what_is_in_a_query_is_never_null(described):
 @pytest.mark.parametrize(
     ("path", "cursor"),
     [(path, cursor) for path in ("events", "audit", "peers", "networks/net/addresses")
-     for cursor in ("[", "[]", "{}", "5", '["a"]', "[true]", "[1.5]", "[-1]", "[01]", "[" + "9" * 30 + "]", '["a",[1]]')],
+     for cursor in (
+          "[", "[]", "{}", "5", '["a"]', "[true]", "[1.5]", "[-1]", "[01]", "[" + "9" * 30 + "]", '["a",[1]]'
+      )],
 )  # fmt: skip
 @pytest_twisted.ensureDeferred
 async def test_a_cursor_that_was_not_given_is_refused(web, path, cursor):

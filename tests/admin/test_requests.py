@@ -634,8 +634,9 @@ async def test_a_request_that_is_damaged_is_answered_in_http_or_closed(lasting, 
     while not await lasting.soon(lambda: raw.lost):
         lasting.clock.advance(5)
     lasting.clients.clear()
-    for answer in answers(raw.data):
-        assert answer.status < 500
+    # By their first lines: the damage may have made a HEAD of it, whose answers have no body.
+    assert raw.data == b"" or raw.data.startswith((b"HTTP/1.1 ", b"HTTP/1.0 ")), raw.data
+    assert all(int(status) < 500 for status in re.findall(rb"HTTP/1\.[01] (\d{3}) ", raw.data))
     assert (await lasting.ask()).status == 200
 
 

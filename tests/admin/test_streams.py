@@ -158,7 +158,6 @@ async def test_who_asks_for_more_on_the_connection_of_a_stream_is_bounded(web):
     await raw.until(ids)
 
 
-@pytest.mark.xfail(reason="p2pframe/admin/api.py: `_Stream` fails where it is paused at its beginning", strict=True)
 @pytest_twisted.ensureDeferred
 async def test_all_that_was_missed_comes_over_as_many_connections_as_it_takes(web, flush_logged_errors):
     for _ in range(1500):

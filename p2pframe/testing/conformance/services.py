@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
@@ -55,6 +55,9 @@ def stand_ins(context: IContext) -> Mapping[Any, object]:
         INodeControl: StandInControl(),
         INetworkProtocol: StandInProtocol(),
     }
+
+
+T = TypeVar("T")
 
 
 @implementer(IAddressBook)
@@ -201,6 +204,10 @@ class StandInView:
     def addresses(
         self, network: str, offset: int = 0, limit: int = 100, source: str | None = None
     ) -> Sequence[AddressView]:
+        """None."""
+        return []
+
+    def providers(self, interface: type[T]) -> Sequence[tuple[str, T]]:
         """None."""
         return []
 

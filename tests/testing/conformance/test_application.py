@@ -131,6 +131,10 @@ def test_admin(conforms):
     conforms("application", "admin", {"listen": "127.0.0.1:8600"})
 
 
+def test_tip_watch(conforms):
+    conforms("application", "tip-watch")
+
+
 def test_dns_seed_server(conforms):
     config = {
         "network": "bitcoin", "zone": "seed.example", "nameserver": "ns.example", "contact": "me@example",
