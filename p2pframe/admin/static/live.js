@@ -9,6 +9,7 @@ const OURS = new Set(["aria-sort", "hidden"]);
 let waiting = false;
 let again = false;
 let pressed = false;
+let gone = false;
 
 // Makes `old` what `fresh` is. What is the same stays the same node: its focus, scroll position and selection last.
 function change(old, fresh) {
@@ -36,9 +37,11 @@ function change(old, fresh) {
 }
 
 export async function refresh() {
+  // A page of which nothing is live, or whose peer is gone, asks for nothing.
+  if (gone || !document.querySelector("[data-refresh]")) return;
   const answer = await fetch(location.href, { headers: { accept: "text/html" } });
   if (answer.redirected) { location.assign("/login"); return; }
-  if (answer.status === 404) tell("This peer is connected no longer.");
+  if (answer.status === 404) { gone = true; tell("This peer is connected no longer."); }
   if (!answer.ok) return;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const part of document.querySelectorAll("[data-refresh]")) {
