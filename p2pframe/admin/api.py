@@ -293,7 +293,7 @@ class Api:
         return await self._applied(call, before, "config rolled back")
 
     async def _applied(self, call: Call, wanted: Mapping[str, values.Plain], what: str) -> values.Changed:
-        differences = list(await self._change(wanted, False))
+        differences = [text.removeprefix("changed: ") for text in await self._change(wanted, False)]
         self._number += 1
         if len(self._versions) == self._versions.maxlen:
             self._forgotten = self._versions[0].changed

@@ -61,6 +61,7 @@ class Pages:
             page("/bans", "Bans.", self.bans),
             page("/events", "Events.", self.events),
             page("/config", "The configuration.", self.config),
+            page("/pages/{name}", "A plugin's page.", self.plugin),
             Route("GET", "/static/{name}", None, "What the pages load.", self.static, content_type="", page=False),
         ]
 
@@ -125,9 +126,18 @@ class Pages:
 
     def config(self, call: Call) -> Reply:
         """As it is in force, and as the file would say it."""
-        plain = json.loads(json.dumps(self._api.config(call).config, default=str))
+        config = self._api.config(call)
+        plain = json.loads(json.dumps(config.config, default=str))
         text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=110)
-        return self._made("config.html", call, "/config", title="Config", text=text)
+        return self._made(
+            "config.html", call, "/config", title="Config", text=text, settings=config.settings,
+            changed=config.changed, versions=self._api.history(call).versions,
+        )  # fmt: skip
+
+    def plugin(self, call: Call) -> Reply:
+        """What a plugin has to show: its values, in a page of ours."""
+        page = self._api.plugin_page(call)
+        return self._made("plugin.html", call, f"/pages/{call.path['name']}", title=page.title, page=page)
 
     def static(self, call: Call) -> Reply:
         """A file of ours, by its name: nothing is looked up on disk."""
@@ -169,8 +179,11 @@ class Pages:
 
     def _made(self, template: str, call: Call, section: str, **values: object) -> Reply:
         session = call.session
+        # Who is not logged in is not told what the node has.
+        more = self._api.plugin_pages(call).pages if call.role is not None else []
+        menu = [*MENU, *((f"/pages/{one.name}", one.title) for one in more)]
         text = self._templates.get_template(template).render(
-            menu=MENU, section=section, csrf=session.csrf if session is not None else "",
+            menu=menu, section=section, csrf=session.csrf if session is not None else "",
             may_change=call.role is not None and call.role >= Role.OPERATOR, now=call.now, **values,
         )  # fmt: skip
         return Reply(text.encode("utf-8", "replace"), _HTML)

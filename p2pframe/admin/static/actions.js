@@ -10,7 +10,7 @@ function fill(name, title) {
   dialog.querySelector("form").reset();
   dialog.returnValue = "no";
   dialog.showModal();
-  dialog.querySelector("input").focus();
+  dialog.querySelector("input, button[value=yes]").focus();
   return new Promise((given) => dialog.addEventListener("close", () => {
     given(dialog.returnValue === "yes" ? Object.fromEntries(new FormData(dialog.querySelector("form"))) : null);
   }, { once: true }));
@@ -52,11 +52,42 @@ const ACTIONS = {
     await ask("POST", "/api/v1/bans", { subject: subject.trim(), scope, reason, duration: Number(seconds) });
     return `${subject} is banned.`;
   },
+  async change({ path, value }) {
+    document.getElementById("value").defaultValue = value;
+    const given = await fill("change", path);
+    if (!given) return "";
+    const { changed } = await ask("GET", "/api/v1/config");
+    return set({ ...changed, [path]: plainly(given.value.trim()) });
+  },
+  async takeback({ path }) {
+    const { changed } = await ask("GET", "/api/v1/config");
+    delete changed[path];
+    return set(changed);
+  },
+  async rollback({ number }) {
+    const { differences } = await ask("POST", "/api/v1/config/rollback", { number: Number(number) });
+    return differences.length ? `Undone: ${differences.join("; ")}.` : "That changed nothing.";
+  },
   async unban({ subject, scope }) {
     await ask("POST", "/api/v1/bans/lift", { subject, scope });
     return `${subject} is let in again.`;
   },
 };
+
+// A number or true or false where it reads as one; all else is text, such as 30s or 5MB.
+function plainly(text) {
+  return /^(true|false|-?\d+(\.\d+)?)$/.test(text) ? JSON.parse(text) : text;
+}
+
+// Set all these values, and only these, over what the file says: checked first, shown, then applied.
+async function set(values) {
+  const { differences } = await ask("POST", "/api/v1/config/check", { values });
+  if (!differences.length) return "That changes nothing.";
+  document.getElementById("differences").textContent = differences.join("\n");
+  if (!await fill("apply")) return "";
+  await ask("POST", "/api/v1/config/apply", { values });
+  return `Changed: ${differences.join("; ")}.`;
+}
 
 export async function act(button) {
   const facts = { ...button.dataset };

@@ -1,0 +1,91 @@
+"""The config page and a plugin's page: a limit is changed live, found changed, and rolled back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.browser.conftest import AdminNode, MakeNode, Visit, network
+from tests.browser.test_looks import faults, overflow
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.browser
+
+VISITS = "networks.bitcoin.limits.visits"
+CHAIN = "networks.bitcoin.protocol.chain"
+
+
+@pytest.fixture
+def ours(nodes: MakeNode, request: pytest.FixtureRequest) -> AdminNode:
+    """A node with the admin, and a plugin that has a page in it."""
+    node = nodes(f"config-{request.node.name}", network(), admin=True)
+    node.path.write_text(node.path.read_text().replace("applications:\n", "applications:\n- {plugin: tip-watch}\n"))
+    return node.start()
+
+
+def change(page: Page, key: str, value: str) -> None:
+    page.fill("#filter", key)
+    page.click(f'[aria-label="Change {key}"]')
+    page.fill("#value", value)
+    page.click("#ask-change button[value=yes]")
+
+
+def value_of(page: Page, key: str, text: str) -> None:
+    page.locator(f'tr[data-key="{key}"] td:nth-child(2)', has_text=text).wait_for()
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+def test_a_limit_is_changed_while_the_node_runs_and_rolled_back(
+    ours: AdminNode, visit: Callable[..., Visit], screenshots: Path, width: int
+) -> None:
+    there = visit(ours, viewport={"width": width, "height": 900})
+    page = there.at("/config")
+    change(page, VISITS, "9")
+    page.wait_for_selector("#ask-apply[open]")
+    assert page.inner_text("#differences") == f"{VISITS}: 32 -> 9"
+    page.screenshot(path=screenshots / f"config-apply-{width}.png")
+    page.click("#ask-apply button[value=yes]")
+    page.wait_for_selector("#done:visible")
+    assert page.inner_text("#done") == f"Changed: {VISITS}: 32 -> 9."
+    value_of(page, VISITS, "9")
+    assert "set here" in page.inner_text(f'tr[data-key="{VISITS}"]')
+    assert page.locator(f'[aria-label="Change {CHAIN}"]').count() == 0, "that takes a restart"
+    # What can't be is said, and changes nothing.
+    change(page, VISITS, "0")
+    page.wait_for_selector("#told:visible")
+    assert f"{VISITS}: must be at least 1" in page.inner_text("#told").lower()
+    assert "422" in there.wrong.pop()
+    page.screenshot(path=screenshots / f"config-{width}.png", full_page=width == 360)
+    assert overflow(there) == ""
+    assert faults(there) == []
+    page.click('[aria-label="Undo change 1 and later ones"]')
+    value_of(page, VISITS, "32")
+    assert page.locator("#settings .tag").count() == 0
+
+
+def test_a_value_is_taken_back(ours: AdminNode, visit: Callable[..., Visit]) -> None:
+    page = visit(ours).at("/config")
+    change(page, VISITS, "12")
+    page.click("#ask-apply button[value=yes]")
+    value_of(page, VISITS, "12")
+    page.click(f'[aria-label="Take back {VISITS}"]')
+    page.wait_for_selector("#ask-apply[open]")
+    page.click("#ask-apply button[value=yes]")
+    value_of(page, VISITS, "32")
+
+
+def test_a_plugins_page_is_in_the_menu(ours: AdminNode, visit: Callable[..., Visit], screenshots: Path) -> None:
+    there = visit(ours)
+    page = there.at("/")
+    page.click("nav a:has-text('Tips')")
+    page.wait_for_url(ours.url + "/pages/tips")
+    page.wait_for_selector("#live[data-state=live]")
+    assert page.inner_text("td") == "bitcoin"
+    page.screenshot(path=screenshots / "plugin.png")
+    assert overflow(there) == ""
+    assert faults(there) == []
