@@ -1,7 +1,10 @@
 """A page and an alert in the admin, by a plugin of its own: how long each network has had the same tip.
 
-    node: {plugin_path: [plugins]}
-    applications: [{plugin: admin}, {plugin: tip-watch, patience: 1h}]
+A worked example of `IAdminPage` and `IAlerts`.
+
+    applications:
+      - {plugin: admin}
+      - {plugin: tip-watch, patience: 1h}
 """
 
 from zope.interface import implementer
