@@ -111,7 +111,10 @@ def test_an_edited_file_is_not_read_in_passing(simulation, node, tmp_path):
     with pytest.raises(RestartNeeded, match=f"{LOOK}.*have it read again"):
         simulation.wait(node.control.change({VISITS: 9}))
     assert limits(node).visits == 7
-    path.write_text(path.read_text() + "  second:\n    protocol: {plugin: bitcoin, chain: regtest}\n    transports: [{plugin: tcp}]\n")
+    path.write_text(
+        path.read_text()
+        + "  second:\n    protocol: {plugin: bitcoin, chain: regtest}\n    transports: [{plugin: tcp}]\n"
+    )
     with pytest.raises(RestartNeeded, match="second"):
         simulation.wait(node.control.change({VISITS: 9}))
 
