@@ -16,7 +16,16 @@ from twisted.internet.task import Clock, deferLater
 from p2pframe.admin.application import Admin
 from p2pframe.admin.codes import make_code
 from p2pframe.admin.config import AdminConfig
-from p2pframe.interfaces import AddressView, Event, INodeControl, INodeView, NetworkView
+from p2pframe.interfaces import (
+    AddressView,
+    Event,
+    IAdminPage,
+    INodeControl,
+    INodeView,
+    NetworkView,
+    PageTable,
+    SettingView,
+)
 from p2pframe.interfaces.node import DiscoveryStatus, SourceHolds, Spread
 from p2pframe.model import Action, PeerAddress, Penalty, SessionId, SessionSnapshot, Slot
 from p2pframe.private_file import write_private
@@ -66,6 +75,18 @@ class View(StandInView):
 
     def spreads(self, network, limit=100):
         return [Spread(self.text, b"id", 1.0, SessionId(1), 2, 3, (0.5, 1.5))]
+
+    def providers(self, interface):
+        if interface is not IAdminPage:
+            return []
+        table = PageTable(self.text, (self.text, "b"), [(self.text, 1)], self.text)
+        return [(self.text, SimpleNamespace(page_name=KNOWN["name"], page_title=self.text, page=lambda: [table]))]
+
+    def settings(self):
+        return [SettingView("networks.net.key", self.text, self.text, True)]
+
+    def changed(self):
+        return {"networks.net.key": self.text}
 
     def exposition(self):
         return b"some_metric 1\n"

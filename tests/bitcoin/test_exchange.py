@@ -278,7 +278,7 @@ def test_peers_are_asked_and_what_they_tell_is_theirs_in_the_book(exchange):
     node.net.run(3.0)
     assert node.asked() == [1]
     node.peers[0].say("addr", encode_addr(node.entries(20))).wait()
-    assert node.network.book.size == node.metric("peer_exchange_addresses", "yes") > 15
-    assert node.metric("peer_exchange_addresses") == 20
+    assert node.network.book.size == node.metric("discovery_addresses", "peer-exchange", "yes") > 15
+    assert node.metric("discovery_addresses") == 20
     views = node.node.view.addresses("bitcoin")
     assert {view.source for view in views} == {"peers of v4:203.0"}

@@ -103,6 +103,7 @@ SMALL = {
             "lookups.peers.success": {WORKLOAD: workload("announce: 0")},
             "lookups.item.success": {WORKLOAD: workload("put: 0")},
             "lookups.item.p50": {"links": "{default: 400ms}"},
+            "lookups.peers.first_p50": {"links": "{default: 400ms}"},
             # Who is alone goes nowhere.
             "lookups.peers.hops_by_log2": {"hosts.nodes.count": "1"},
         },
