@@ -27,6 +27,8 @@ SPY_BYTES = 1_000_000
 SPY_RATIO = 50
 LAG = 0.5
 """Seconds that the reactor's latest beat was late."""
+FRESH = 1.0
+"""Seconds that a judgement stands."""
 OF_PLUGIN = 20
 LONGEST = 1000
 """Alerts of one plugin, and characters of a sentence of theirs."""
@@ -40,11 +42,18 @@ class Alerts:
         self._view = view
         self._clock = clock
         self._uptime = uptime
+        self._judged: tuple[float, list[Alert]] | None = None
         self._failed: dict[str, None] = {}
         """Plugins whose failure has been logged: it would be so every few seconds."""
 
-    def now(self) -> list[Alert]:
-        """All of them, the critical ones first."""
+    def now(self) -> Sequence[Alert]:
+        """All of them, the critical ones first; judged anew after a second: /readyz is for anybody, at any rate."""
+        clock = self._clock()
+        if self._judged is None or not 0 <= clock - self._judged[0] < FRESH:
+            self._judged = clock, self._judge()
+        return self._judged[1]
+
+    def _judge(self) -> list[Alert]:
         networks = self._view.networks()
         found = list(self._of_node(networks))
         for network in networks:

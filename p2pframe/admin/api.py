@@ -11,9 +11,8 @@ from importlib.metadata import version as installed_version
 from typing import Any
 
 from twisted.logger import Logger
-from twisted.web.http import Request
 
-from p2pframe.admin import values
+from p2pframe.admin import rows, values
 from p2pframe.admin.access import Access, Refused, Role
 from p2pframe.admin.alerts import Alerts
 from p2pframe.admin.audit import Audit
@@ -21,18 +20,17 @@ from p2pframe.admin.capturing import CaptureRefused, Captures
 from p2pframe.admin.openapi import document
 from p2pframe.admin.routes import Call, Problem, Reply, Route
 from p2pframe.admin.server import Streaming
+from p2pframe.admin.stream import Streams
 from p2pframe.errors import ConfigError, P2PFrameError
-from p2pframe.interfaces import Alert, IAdminPage, IContext, INodeControl, INodeView
-from p2pframe.interfaces.admin import PageTable
-from p2pframe.interfaces.node import Event, NetworkView, Spread
-from p2pframe.model import PeerAddress, SessionId, SessionSnapshot
+from p2pframe.interfaces import IAdminPage, IContext, INodeControl, INodeView
+from p2pframe.model import PeerAddress, SessionId
 
 V1 = "/api/v1"
 _log = Logger(namespace="p2pframe.admin")
 
 
 class Api:
-    """The handlers. `streams` counts open event streams; there are at most `most_streams`."""
+    """The handlers; there are at most `most_streams` event streams."""
 
     def __init__(
         self,
@@ -53,13 +51,12 @@ class Api:
         self.audit = audit
         self.alerts = alerts
         self.captures = captures
-        self.streams = 0
+        self.streams = Streams(view, context.reactor, most_streams)
         self._versions: deque[values.Version] = deque(maxlen=_HISTORY)
         self._forgotten: Mapping[str, values.Plain] = {}
         """What was set before the oldest change that is remembered."""
         self._number = 0
         self._cookie = cookie
-        self._most_streams = most_streams
         self._began = context.reactor.seconds()
         try:
             self.version = installed_version("p2pframe")
@@ -147,7 +144,7 @@ class Api:
             raise Problem(403, "Forbidden", f"the code is {refused.reason}: make a new one") from None
         self.audit.note(call, "logged in")
         answer = values.LoggedIn(role=session.role.name.lower(), csrf=session.csrf)
-        return Reply(answer.model_dump_json().encode(), headers=[("Set-Cookie", self._cookie(cookie))])
+        return Reply(answer.encoded(), headers=[("Set-Cookie", self._cookie(cookie))])
 
     def log_out(self, call: Call) -> Reply:
         """The cookie is good for nothing from now on."""
@@ -172,8 +169,8 @@ class Api:
             uptime=self.context.reactor.seconds() - self._began,
             healthy=not reasons,
             reasons=reasons,
-            alerts=[_alert(alert) for alert in alerts],
-            networks=[_network(one) for one in self.view.networks()],
+            alerts=[rows.alert(alert) for alert in alerts],
+            networks=[rows.network(one) for one in self.view.networks()],
         )
 
     def peers(self, call: Call) -> values.Peers:
@@ -184,28 +181,19 @@ class Api:
         page = rest[: call.query.limit]
         more = _next([page[-1].network, page[-1].id]) if len(rest) > len(page) else None
         now = self.context.reactor.seconds()
-        return values.Peers(peers=[_peer(one, now) for one in page], next=more)
+        return values.Peers(peers=[rows.peer(one, now) for one in page], next=more)
 
     def peer(self, call: Call) -> values.Peer:
         """One session."""
         network, id = self._session(call)
         for one in self.view.sessions(network):
             if one.id == id:
-                return _peer(one, self.context.reactor.seconds())
+                return rows.peer(one, self.context.reactor.seconds())
         raise _no_session(network, id)
 
     def bans(self, call: Call) -> values.Penalties:
         """All."""
-        return values.Penalties(
-            penalties=[
-                values.Penalty(
-                    subject=one.subject, scope=one.scope, action=one.action.name.lower(), rule=one.rule,
-                    reason=one.reason, evidence=one.evidence, since=one.since, until=one.until,
-                    automatic=one.automatic,
-                )
-                for one in self.view.penalties()
-            ]
-        )  # fmt: skip
+        return values.Penalties(penalties=[rows.penalty(one) for one in self.view.penalties()])
 
     def addresses(self, call: Call) -> values.Addresses:
         """A page of the book."""
@@ -216,15 +204,8 @@ class Api:
             found = self.view.addresses(call.path["network"], offset, limit + 1, call.query.source)
         except KeyError:
             raise _no_network(call.path["network"]) from None
-        rows = [
-            values.Address(
-                address=str(one.address), source=one.source, first_seen=one.first_seen, last_seen=one.last_seen,
-                last_attempt=one.last_attempt, last_success=one.last_success, failures=one.failures, tried=one.tried,
-                services=one.services,
-            )
-            for one in found[:limit]
-        ]  # fmt: skip
-        return values.Addresses(addresses=rows, next=_next([offset + limit]) if len(found) > limit else None)
+        more = _next([offset + limit]) if len(found) > limit else None
+        return values.Addresses(addresses=[rows.address(one) for one in found[:limit]], next=more)
 
     def spreads(self, call: Call) -> values.Spreads:
         """As far as this node saw."""
@@ -232,42 +213,43 @@ class Api:
             found = self.view.spreads(call.path["network"], call.query.limit)
         except KeyError:
             raise _no_network(call.path["network"]) from None
-        return values.Spreads(spreads=[_spread(one) for one in found])
+        return values.Spreads(spreads=[rows.spread(one) for one in found])
 
     def events(self, call: Call) -> values.Events:
         """Those that are still kept."""
         cursor = _cursor(call.query.cursor)
         found = self.view.events(cursor[0] if cursor else 0, call.query.limit)
-        full = len(found) == call.query.limit
-        return values.Events(events=[_event(one) for one in found], next=_next([found[-1].number]) if full else None)
+        more = _next([found[-1].number]) if len(found) == call.query.limit else None
+        return values.Events(events=[rows.event(one) for one in found], next=more)
 
     def config(self, call: Call) -> values.Config:
         """With defaults."""
-        rows = [
-            values.Setting(path=one.path, value=one.value, where=one.where, live=one.live)
-            for one in self.view.settings()
-        ]
-        return values.Config(config=dict(self.view.config()), settings=rows, changed=dict(self.view.changed()))
+        settings = [rows.setting(one) for one in self.view.settings()]
+        return values.Config(config=dict(self.view.config()), settings=settings, changed=dict(self.view.changed()))
 
     def history(self, call: Call) -> values.History:
         """Since the start."""
         return values.History(versions=list(self._versions))
 
     def plugin_pages(self, call: Call) -> values.PluginPages:
-        """In the order of the configuration; of two with one name the first."""
+        """In the order of the configuration."""
+        return values.PluginPages(pages=self.plugin_page_names())
+
+    def plugin_page_names(self) -> list[values.PageName]:
+        """Of two with one name the first."""
         found = {}
         for label, plugin in self.view.providers(IAdminPage):
             name = str(plugin.page_name)
             if _PAGE.match(name) and name not in found:
                 found[name] = values.PageName(name=name, title=str(plugin.page_title)[:100], plugin=label)
-        return values.PluginPages(pages=list(found.values()))
+        return list(found.values())
 
     def plugin_page(self, call: Call) -> values.PluginPage:
         """Values only; what a plugin gives too much of is left out."""
         for label, plugin in self.view.providers(IAdminPage):
             if str(plugin.page_name) == call.path["name"]:
                 try:
-                    tables = [_table(one) for one in list(plugin.page())[:_TABLES]]
+                    tables = [rows.table(one) for one in list(plugin.page())[: rows.TABLES]]
                     return values.PluginPage(title=str(plugin.page_title)[:100], plugin=label, tables=tables)
                 except Exception:  # noqa: BLE001 - a plugin's mistake is told with its name
                     _log.failure("{plugin} could not make its page", plugin=label)
@@ -327,13 +309,12 @@ class Api:
 
     def stream(self, call: Call) -> Streaming:
         """Events as they come; who reads too slowly is ended, and goes on where it was."""
-        if self.streams >= self._most_streams():
-            raise Problem(503, "Service unavailable", "there are as many event streams as there may be")
+        self.streams.check()
         last = call.query.after
         given = call.headers.get("last-event-id", "")
         if last is None and given.isascii() and given.isdigit() and len(given) < 20:
             last = int(given)
-        return Streaming(lambda request: _Stream(self, request, last).end)
+        return Streaming(lambda request: self.streams.begin(request, last).end)
 
     # --- doing ---
 
@@ -439,166 +420,9 @@ class Api:
         return network, SessionId(int(text))
 
 
-class _Stream:
-    """One open stream of events. What it is behind is not kept here but read from the node's own store."""
-
-    def __init__(self, api: Api, request: Request, last: int | None) -> None:
-        self._api = api
-        self._request = request
-        self._last = last or 0
-        self._behind = last is not None
-        self._full = False
-        self._ended = False
-        api.streams += 1
-        self._unsubscribe = api.view.subscribe(self._happened)
-        self._beat = api.context.reactor.callLater(_BEAT, self._still_there)
-        request.write(b"retry: 2000\n\n")
-        transport: Any = request
-        transport.registerProducer(self, True)
-        self._catch_up()
-
-    def _catch_up(self) -> None:
-        while self._behind and not self._full and not self._ended:
-            missed = self._api.view.events(self._last, _AT_ONCE)
-            self._behind = bool(missed)
-            for event in missed:
-                self._tell(event)
-
-    def _happened(self, event: Event) -> None:
-        # While it is behind, this one comes out of the store too.
-        if self._behind or self._ended:
-            return
-        if self._full:
-            self._drop()
-            return
-        self._tell(event)
-
-    def _tell(self, event: Event) -> None:
-        self._last = event.number
-        data = _event(event).model_dump_json()
-        self._request.write(f"id: {event.number}\nevent: {event.kind}\ndata: {data}\n\n".encode())
-
-    def _drop(self) -> None:
-        # It comes again with the number of the last event that it has.
-        self._request.loseConnection()
-        self.end()
-
-    def _still_there(self) -> None:
-        if self._full:
-            self._drop()
-            return
-        self._request.write(b": still here\n\n")
-        self._beat = self._api.context.reactor.callLater(_BEAT, self._still_there)
-
-    def pauseProducing(self) -> None:
-        """It reads more slowly than things happen."""
-        self._full = True
-
-    def resumeProducing(self) -> None:
-        """It has caught up with what was written."""
-        self._full = False
-        self._catch_up()
-
-    def stopProducing(self) -> None:
-        """It has gone."""
-        self.end()
-
-    def end(self) -> None:
-        """No more events."""
-        if not self._ended:
-            self._ended = True
-            self._api.streams -= 1
-            self._unsubscribe()
-            if self._beat.active():
-                self._beat.cancel()
-
-
 _PAGE = re.compile(r"[a-z0-9-]{1,40}\Z")
-_TABLES, _ROWS, _TEXT = 20, 1000, 1000
-"""Tables of a plugin's page, rows of each, and characters of a text in it."""
 _HISTORY = 100
 """Changes of the configuration that can be undone."""
-_AT_ONCE = 100
-"""Missed events that are written before it is looked whether there is room for more."""
-_BEAT = 15.0
-"""Seconds between signs of life, so that what is in between keeps the connection."""
-
-
-def _network(one: NetworkView) -> values.Network:
-    sources = {}
-    for name, status in one.discovery.items():
-        sources[name] = values.Source(
-            name=name, found=status.found, new=status.new, failures=status.failures, error=status.error,
-            next_try=status.next_try, held=0, tried=0,
-        )  # fmt: skip
-    for name, holds in one.sources.items():
-        known = sources.get(name) or values.Source(
-            name=name, found=0, new=0, failures=0, error="", next_try=0.0, held=0, tried=0
-        )
-        sources[name] = known.model_copy(update={"held": holds.held, "tried": holds.tried})
-    return values.Network(
-        name=one.name, protocol=one.protocol, listening=list(one.listening),
-        slots={
-            slot.name.lower(): values.SlotUse(used=used, allowed=allowed) for slot, (used, allowed) in one.slots.items()
-        },
-        addresses=dict(one.book), status=dict(one.status), messages=dict(one.messages), sources=list(sources.values()),
-    )  # fmt: skip
-
-
-def _peer(one: SessionSnapshot, now: float) -> values.Peer:
-    return values.Peer(
-        network=one.network, id=one.id, address=str(one.address), netgroup=one.netgroup, slot=one.slot.name.lower(),
-        inbound=one.inbound, state=one.state, transport=one.transport, encryption=one.encryption, agent=one.agent,
-        version=one.version, services=sorted(one.services), age=now - one.started,
-        quiet=now - (one.last_receive or one.started), sent=now - one.last_send if one.last_send else None,
-        block=now - one.last_block if one.last_block else None, useless=now - one.last_item if one.last_item else None,
-        ping=one.ping, best_ping=one.best_ping, bytes_in=one.bytes_in, bytes_out=one.bytes_out,
-        messages_in=dict(one.messages_in), messages_out=dict(one.messages_out), accepted_items=one.accepted_items,
-        rejected_items=one.rejected_items, timeouts=one.timeouts, send_queue=one.send_queue, score=one.score,
-        protected=one.protected,
-    )  # fmt: skip
-
-
-def _table(one: PageTable) -> values.PageTable:
-    return values.PageTable(
-        title=_cut(one.title), text=_cut(one.text), columns=[_cut(column) for column in one.columns],
-        rows=[[_cell(cell) for cell in row] for row in list(one.rows)[:_ROWS]],
-    )  # fmt: skip
-
-
-def _cell(value: object) -> str | int | float | bool | None:
-    return value if value is None or isinstance(value, int | float | bool) else _cut(value)
-
-
-def _cut(text: object) -> str:
-    return str(text)[:_TEXT]
-
-
-def _alert(one: Alert) -> values.Alert:
-    return values.Alert(
-        name=one.name, critical=one.critical, network=one.network, text=one.text, runbook=one.runbook
-    )  # fmt: skip
-
-
-def _spread(one: Spread) -> values.Spread:
-    delays = sorted(one.delays)
-    shares = [delays[min(len(delays) - 1, int(len(delays) * share))] if delays else None for share in (0.5, 0.9, 0.99)]
-    return values.Spread(
-        topic=one.topic, id=one.id.hex(), first_seen=one.first_seen, source=one.source, heard_from=one.heard_from,
-        told=one.told, p50=shares[0], p90=shares[1], p99=shares[2],
-    )  # fmt: skip
-
-
-def _event(one: Event) -> values.Happened:
-    return values.Happened(
-        number=one.number, time=one.time, kind=one.kind, network=one.network, session=one.session,
-        address=None if one.address is None else str(one.address),
-        fields={name: _plain(value) for name, value in one.fields.items()},
-    )  # fmt: skip
-
-
-def _plain(value: object) -> object:
-    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 
 def _next(place: list[Any]) -> str:

@@ -26,6 +26,7 @@ from p2pframe.admin.capturing import Captures
 from p2pframe.admin.config import AdminConfig
 from p2pframe.admin.pages import Pages
 from p2pframe.admin.routes import Routes
+from p2pframe.admin.section import Maker, Section
 from p2pframe.admin.server import AdminSite
 from p2pframe.errors import StartError, StorageError
 from p2pframe.interfaces import IApplication, IContext, INodeControl, INodeView, IReconfigurable
@@ -62,7 +63,9 @@ class Admin:
     def url(self) -> str:
         """Where it is, once it has started."""
         scheme = "https" if self.config.certificate is not None else "http"
-        return f"{scheme}://{self._place()}"
+        listen = self.config.listen.ip
+        everywhere = listen is not None and listen.is_unspecified
+        return f"{scheme}://{self.config.hosts[0] if everywhere else self._place()}"
 
     def start(self) -> Deferred[None]:
         """See `IApplication.start`. Fails with `StartError` where a file can't be read, or the port not be had."""
@@ -77,13 +80,16 @@ class Admin:
         secure = config.certificate is not None
         self._captures = captures = Captures(
             context, self._view, self._control, context.data_dir / "captures",
-            lambda: (self.config.captures, self.config.capture_largest, self.config.capture_quota),
+            lambda: (self.config.captures, self.config.capture_largest, self.config.capture_quota,
+                     self.config.capture_files),
         )  # fmt: skip
         api = Api(
             context, self._view, self._control, access, Audit(context.data_dir / "audit.jsonl"), self.alerts, captures,
             lambda value: _cookie(cookie, value, config.life, secure), lambda: self.config.streams,
         )  # fmt: skip
-        routes = [*api.routes(), *Pages(api).routes()]
+        maker = Maker(lambda: {f"/pages/{one.name}": one.title for one in api.plugin_page_names()})
+        sections: list[Section] = [api, Pages(api, maker)]
+        routes = [route for section in sections for route in section.routes()]
         self._site = AdminSite(
             Routes(routes), access, context.reactor, context.unix_time, lambda: self._hosts, cookie, secure=secure,
             largest_body=config.largest_body, request_timeout=config.request_timeout,

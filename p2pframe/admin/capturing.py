@@ -41,7 +41,10 @@ class Capture:
 
 
 class Captures:
-    """The captures of a node, in a folder of the admin's own. `most` at once, `largest` bytes each, `quota` in all."""
+    """The captures of a node, in a folder of the admin's own.
+
+    `bounds` gives how many there are at once, the bytes of each, the bytes of all, and how many files.
+    """
 
     def __init__(
         self,
@@ -49,7 +52,7 @@ class Captures:
         view: INodeView,
         control: INodeControl,
         folder: Path,
-        bounds: Callable[[], tuple[int, int, int]],
+        bounds: Callable[[], tuple[int, int, int, int]],
     ) -> None:
         self._context = context
         self._view = view
@@ -65,14 +68,17 @@ class Captures:
     def begin(self, session: SessionSnapshot, protocol: str, seconds: float) -> str:
         """Write down what a session says and is told, for so long; the name of the file. Raises `CaptureRefused`."""
         key = session.network, session.id
-        most, _, quota = self._bounds()
+        most, _, quota, files = self._bounds()
         if key in self._open:
             raise CaptureRefused("this session is captured already")
         if len(self._open) >= most:
             raise CaptureRefused(f"{most} sessions are captured already: end one first")
-        self._total = self.total()
+        there = self.list()
+        self._total = sum(size for _, size, _ in there) + sum(one.held_size for one in self._open.values())
         if self._total >= quota:
             raise CaptureRefused(f"captures fill the {quota} bytes that they may have: delete some first")
+        if len({name for name, _, _ in there} | {one.path.name for one in self._open.values()}) >= files:
+            raise CaptureRefused(f"there are {files} captures already: delete some first")
         self._folder.mkdir(mode=0o700, exist_ok=True)
         began = self._context.unix_time()
         self._number += 1
@@ -94,8 +100,8 @@ class Captures:
         self._open[key] = capture
         if self._unsubscribe is None:
             self._unsubscribe = self._view.subscribe(self._happened)
-        self._take(capture, encode_head(head))
         capture.limit = clock.callLater(seconds, self._end, key, "its time is over")
+        self._take(capture, encode_head(head))
         return name
 
     def stop(self, network: str, session: SessionId) -> bool:
@@ -134,6 +140,7 @@ class Captures:
         path = self.path(name)
         if path is None or any(one.path == path for one in self._open.values()):
             return False
+        self._total -= path.stat().st_size
         path.unlink(missing_ok=True)
         return True
 
@@ -142,7 +149,7 @@ class Captures:
             self._end((event.network, event.session), "the session has ended")
 
     def _take(self, capture: Capture, data: bytes) -> None:
-        _, largest, quota = self._bounds()
+        _, largest, quota, _ = self._bounds()
         if capture.size + len(data) > largest or self._total + len(data) > quota:
             capture.end("it is as large as it may be")
             return

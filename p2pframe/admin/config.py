@@ -45,6 +45,7 @@ class AdminConfig(PluginConfig):
     captures: int = live(5, ge=1, description="Sessions captured at once.")
     capture_largest: Size = live(20_000_000, ge=1000, description="Bytes of one capture; it ends there.")
     capture_quota: Size = live(200_000_000, ge=1000, description="Bytes of all captures; then none is begun.")
+    capture_files: int = live(1_000, ge=1, description="Captures on disk; then none is begun.")
     streams: int = live(20, ge=1, description="Event streams (open pages) at once.")
     connections: int = Field(200, ge=1, description="Connections at once.")
     largest_body: Size = Field(1_000_000, ge=1000, description="Bytes of a request's body.")
@@ -66,6 +67,10 @@ class AdminConfig(PluginConfig):
         if self.listen.host not in _LOOPBACK and self.certificate is None:
             raise PydanticCustomError(
                 "plain", "listen: anything but the loopback takes TLS: set certificate and private_key"
+            )
+        if self.listen.ip is not None and self.listen.ip.is_unspecified and not self.hosts:
+            raise PydanticCustomError(
+                "hosts", "listen: who listens at every address says in `hosts` by which names it is called"
             )
         if len({token.name for token in self.tokens}) < len(self.tokens):
             raise PydanticCustomError("tokens", "tokens: two have the same name")

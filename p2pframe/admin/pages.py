@@ -3,53 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import files
-from typing import Any
-from urllib.parse import quote
 
-import jinja2
 import yaml
 
-from p2pframe.admin import values
-from p2pframe.admin.access import Role
+from p2pframe.admin import rows, values
 from p2pframe.admin.api import Api
 from p2pframe.admin.graph import SIZE, neighbourhood, netgroups
 from p2pframe.admin.routes import Call, Problem, Reply, Route
+from p2pframe.admin.section import Maker
+from p2pframe.model import SessionId
 
 _TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
-_HTML = "text/html; charset=utf-8"
-MENU = (
-    ("/", "Overview"), ("/peers", "Peers"), ("/propagation", "Propagation"), ("/addresses", "Discovery"),
-    ("/topology", "Topology"), ("/bans", "Bans"), ("/events", "Events"),
-    ("/config", "Config"),
-)  # fmt: skip
 
 
 class Pages:
     """The handlers of pages and of what they load."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, maker: Maker) -> None:
         self._api = api
-        self._templates = jinja2.Environment(
-            loader=jinja2.PackageLoader("p2pframe.admin"), autoescape=True, undefined=jinja2.StrictUndefined,
-            trim_blocks=True, lstrip_blocks=True,
-        )  # fmt: skip
-        self._templates.filters.update(
-            duration=duration, amount=amount, milliseconds=milliseconds, utc=utc, words=words, tone=tone, short=short,
-            plain=plain, host=host, sentence=sentence, segment=segment,
-        )  # fmt: skip
+        self._made = maker.made
+        self._page = maker.page
         folder = files("p2pframe.admin") / "static"
         self._static = {one.name: one.read_bytes() for one in folder.iterdir() if "." in one.name}
 
     def routes(self) -> Sequence[Route]:
         """All of them."""
 
-        def page(path: str, summary: str, handler: Any, query: Any = None, role: Role | None = Role.VIEWER) -> Route:
-            shown = self._with_problems(handler, "/" + path.split("/")[1])
-            return Route("GET", path, role, summary, shown, query, content_type="text/html", page=True)
-
+        page = self._page
         return [
             page("/", "The overview.", self.overview),
             page("/login", "Where to log in.", self.login, role=None),
@@ -83,27 +66,25 @@ class Pages:
     def peer(self, call: Call) -> Reply:
         """One of them, with what happened to it."""
         peer = self._api.peer(call)
-        about = [one for one in self._latest(call) if one.session == peer.id and one.network == peer.network]
-        return self._made("peer.html", call, "/peers", title=peer.address, peer=peer, events=about[:100])
+        events = self._latest(100, peer.network, SessionId(peer.id))
+        return self._made("peer.html", call, "/peers", title=peer.address, peer=peer, events=events)
 
     def addresses(self, call: Call) -> Reply:
         """Where addresses come from."""
         node = self._api.node(call)
-        rows = {}
+        found = {}
         for network in node.networks:
             query = values.AddressesQuery(limit=_ADDRESSES)
-            asked = Call({"network": network.name}, query, None, call.who, call.role, None, call.source, call.now)
-            rows[network.name] = self._api.addresses(asked).addresses
+            asked = replace(call, path={"network": network.name}, query=query)
+            found[network.name] = self._api.addresses(asked).addresses
         most = _ADDRESSES
-        return self._made("addresses.html", call, "/addresses", title="Discovery", node=node, rows=rows, most=most)
+        return self._made("addresses.html", call, "/addresses", title="Discovery", node=node, rows=found, most=most)
 
     def propagation(self, call: Call) -> Reply:
         """The latest items of each network."""
         query = values.SpreadsQuery(limit=100)
         networks = {
-            one.name: self._api.spreads(
-                Call({"network": one.name}, query, None, call.who, call.role, None, call.source, call.now)
-            ).spreads
+            one.name: self._api.spreads(replace(call, path={"network": one.name}, query=query)).spreads
             for one in self._api.view.networks()
         }
         return self._made("propagation.html", call, "/propagation", title="Propagation", networks=networks)
@@ -111,7 +92,7 @@ class Pages:
     def topology(self, call: Call) -> Reply:
         """A drawing, and the same in words."""
         query = values.PeersQuery(limit=1000)
-        peers = self._api.peers(Call({}, query, None, call.who, call.role, None, call.source, call.now)).peers
+        peers = self._api.peers(replace(call, query=query)).peers
         dots, groups = neighbourhood(peers), netgroups(peers)
         return self._made("topology.html", call, "/topology", title="Topology", dots=dots, groups=groups, size=SIZE)
 
@@ -122,7 +103,7 @@ class Pages:
 
     def events(self, call: Call) -> Reply:
         """The latest first."""
-        return self._made("events.html", call, "/events", title="Events", events=self._latest(call)[:500])
+        return self._made("events.html", call, "/events", title="Events", events=self._latest(500))
 
     def config(self, call: Call) -> Reply:
         """As it is in force, and as the file would say it."""
@@ -148,45 +129,13 @@ class Pages:
             raise Problem(404, "Not found", "there is no such file")
         return Reply(body, kind, headers=[("Cache-Control", "no-cache")])
 
-    def _latest(self, call: Call) -> list[values.Happened]:
-        query = values.EventsQuery(limit=1000)
-        found: list[values.Happened] = []
-        cursor: str | None = None
-        while True:
-            asked = Call({}, query.model_copy(update={"cursor": cursor}), None, call.who, call.role, None, "", call.now)
-            page = self._api.events(asked)
-            found += page.events
-            cursor = page.next
-            if cursor is None or len(found) >= _MOST:
-                return found[::-1]
+    def _latest(
+        self, limit: int, network: str | None = None, session: SessionId | None = None
+    ) -> list[values.Happened]:
+        return [rows.event(one) for one in self._api.view.latest(limit, network, session)]
 
     def _networks(self) -> list[str]:
         return [one.name for one in self._api.view.networks()]
-
-    def _with_problems(self, handler: Callable[[Call], Reply], section: str) -> Callable[[Call], Reply]:
-        """What a person asked for and is not there is told on a page, not in JSON."""
-
-        def shown(call: Call) -> Reply:
-            try:
-                return handler(call)
-            except Problem as problem:
-                text = problem.detail or problem.title
-                reply = self._made("problem.html", call, section, title=problem.title, detail=text)
-                reply.status = problem.status
-                return reply
-
-        return shown
-
-    def _made(self, template: str, call: Call, section: str, **values: object) -> Reply:
-        session = call.session
-        # Who is not logged in is not told what the node has.
-        more = self._api.plugin_pages(call).pages if call.role is not None else []
-        menu = [*MENU, *((f"/pages/{one.name}", one.title) for one in more)]
-        text = self._templates.get_template(template).render(
-            menu=menu, section=section, csrf=session.csrf if session is not None else "",
-            may_change=call.role is not None and call.role >= Role.OPERATOR, now=call.now, **values,
-        )  # fmt: skip
-        return Reply(text.encode("utf-8", "replace"), _HTML)
 
 
 class _PeersQuery(values.PeersQuery):
@@ -197,90 +146,3 @@ class _PeersQuery(values.PeersQuery):
 
 _ADDRESSES = 200
 """Addresses of a network that one page shows."""
-_MOST = 20_000
-"""Events that one page looks through."""
-
-
-def duration(seconds: float | None) -> str:
-    """`3 d 4 h`, `5 min`, `12 s`, `-` for None."""
-    if seconds is None:
-        return "-"
-    whole = max(0, int(seconds))
-    for size, name, smaller, small_name in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if whole >= size:
-            rest = whole % size // smaller
-            return f"{whole // size} {name} {rest} {small_name}" if rest else f"{whole // size} {name}"
-    return f"{whole} s"
-
-
-def amount(size: float) -> str:
-    """Bytes as people read them."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"
-
-
-def milliseconds(seconds: float | None) -> str:
-    """A round trip."""
-    return "-" if seconds is None else f"{seconds * 1000:.0f} ms"
-
-
-def utc(seconds: float) -> str:
-    """A time, to the second."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-_KINDS = {
-    "session.opened": ("connected", "good"),
-    "session.closed": ("disconnected", ""),
-    "peer.refused": ("refused", "warn"),
-    "peer.judged": ("judged", ""),
-    "peer.banned": ("banned", "bad"),
-    "peer.unbanned": ("let in again", "good"),
-}
-
-
-def words(kind: str) -> str:
-    """A kind of event as people say it; one that we don't know as it is."""
-    return _KINDS.get(kind, (kind, ""))[0]
-
-
-def tone(kind: str) -> str:
-    """Its class in the style sheet."""
-    return _KINDS.get(kind, (kind, ""))[1]
-
-
-def plain(value: object) -> str:
-    """A value of a protocol's status: yes and no, numbers with their thousands apart."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:,}" if isinstance(value, int) else short(value)
-
-
-def short(value: object) -> str:
-    """A field of an event: no more digits than mean anything."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {short(one)}" for name, one in value.items())
-    return str(value)
-
-
-def host(address: str) -> str:
-    """An address without its port, as a ban takes it."""
-    before, _, port = address.rpartition(":")
-    return before.strip("[]") if before and port.isdigit() else address
-
-
-def sentence(text: str) -> str:
-    """With a capital at its beginning and a full stop at its end."""
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
-
-
-def segment(text: str) -> str:
-    """For one segment of a path."""
-    return quote(text, safe="")

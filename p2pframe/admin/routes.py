@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import PydanticSerializationError
 
 from p2pframe.admin.access import Role, Session
 
@@ -17,6 +19,14 @@ class Closed(BaseModel):
     """A query, a body or an answer: nothing in it but what its model names."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def encoded(self) -> bytes:
+        """As JSON."""
+        try:
+            return self.model_dump_json().encode()
+        except PydanticSerializationError:
+            # Half a surrogate pair, which a peer may have said in JSON of its own, has no UTF-8: it is told escaped.
+            return json.dumps(self.model_dump()).encode()
 
 
 class Problem(Exception):

@@ -14,7 +14,6 @@ from typing import Any, cast
 from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol, connectionDone
@@ -347,7 +346,7 @@ class AdminSite(Site):
         if isinstance(result, Reply):
             reply = result
         elif isinstance(result, Closed):
-            reply = Reply(_json(result), status=route.status)
+            reply = Reply(result.encoded(), status=route.status)
         elif result is None:
             reply = Reply(status=204, content_type="")
         else:
@@ -434,14 +433,6 @@ def _headers(request: Request) -> dict[str, str]:
         if values:
             headers[name] = values[0].decode("latin-1")
     return headers
-
-
-def _json(model: Closed) -> bytes:
-    try:
-        return model.model_dump_json().encode()
-    except PydanticSerializationError:
-        # Half a surrogate pair, which a peer may have said in JSON of its own, has no UTF-8: it is told escaped.
-        return json.dumps(model.model_dump()).encode()
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:

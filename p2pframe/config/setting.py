@@ -12,7 +12,7 @@ from zope.interface import implementedBy
 from p2pframe.config.loader import load_tree
 from p2pframe.config.reader import read
 from p2pframe.config.settings import NodeSpec, PluginChoice
-from p2pframe.config.tree import Listing, Place, Plain, Problems, Scalar, Table, Tree, set_value
+from p2pframe.config.tree import HIDDEN, Listing, Place, Plain, Problems, Scalar, Table, Tree, set_value
 from p2pframe.errors import ConfigError
 from p2pframe.interfaces import IReconfigurable
 from p2pframe.interfaces.node import SettingView
@@ -33,6 +33,7 @@ def load_with(
     """
     problems = Problems()
     tree = read(path, os.environ if env is None else env, problems)
+    given: dict[str, Scalar] = {}
     for dotted, value in values.items():
         if tree is None:
             break
@@ -48,7 +49,8 @@ def load_with(
             why = "is no single value"
         else:
             text = str(value).lower() if isinstance(value, bool) else str(value)
-            changed = set_value(tree, keys, Scalar(place, path.parent, text, value))
+            given[dotted] = Scalar(place, path.parent, text, value)
+            changed = set_value(tree, keys, given[dotted])
             if isinstance(changed, str):
                 why = changed
             else:
@@ -57,6 +59,10 @@ def load_with(
             problems.add(place, dotted, why)
     if tree is not None and not problems:
         spec = load_tree(path, tree, problems, Registry() if registry is None else registry)
+        for dotted, scalar in given.items():
+            # The check has marked it: what is set here is kept, and shown to who may look.
+            if scalar.secret:
+                problems.add(scalar.place, dotted, "is a secret, which is not set while the node runs: change the file")
         if spec is not None and not problems:
             return spec
     raise ConfigError(problems.sorted())
@@ -80,7 +86,8 @@ def settings(spec: NodeSpec, values: Mapping[str, Plain], env: Mapping[str, str]
             where = f"{there.place.file}:{there.place.line}:{there.place.column}"
         else:
             where = "default"
-        secret = isinstance(there, Scalar) and (there.secret or there.from_env)
+        # A secret that the file itself says is known by how it is shown only: the tree is not checked here.
+        secret = value == HIDDEN or (isinstance(there, Scalar) and (there.secret or there.from_env))
         changeable = live.get(dotted, False) and keys[0] not in FIXED and not secret
         found.append(SettingView(dotted, value, where, changeable))
     return found

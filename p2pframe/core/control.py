@@ -61,6 +61,12 @@ class View:
         """See `INodeView.events`."""
         return self._node.events.since(after, limit)
 
+    def latest(
+        self, limit: int = 100, network: str | None = None, session: SessionId | None = None
+    ) -> Sequence[Event]:
+        """See `INodeView.latest`."""
+        return self._node.events.latest(limit, network, session)
+
     def spreads(self, network: str, limit: int = 100) -> Sequence[Spread]:
         """See `INodeView.spreads`."""
         return self._node.networks[network].items.spreads(limit)

@@ -73,6 +73,15 @@ class Events:
         newer = (_newer(rows, after) for rows in self._kept.values())
         return [Event(*row) for row in islice(merge(*newer, key=itemgetter(0)), limit)]
 
+    def latest(self, limit: int, network: str | None = None, session: SessionId | None = None) -> Sequence[Event]:
+        """At most `limit` of those that are still kept, newest first; of a network or a session of it where given."""
+        backwards = merge(*(reversed(rows) for rows in self._kept.values()), key=itemgetter(0), reverse=True)
+        fitting = (
+            row for row in backwards
+            if (network is None or row[3] == network) and (session is None or row[4] == session)
+        )  # fmt: skip
+        return [Event(*row) for row in islice(fitting, limit)]
+
     def subscribe(self, callback: Callable[[Event], None]) -> Callable[[], None]:
         """Call back with every event from now on, in order. Returns what ends it."""
         self._next_subscriber += 1

@@ -146,6 +146,9 @@ class INodeView(Interface):
     def events(after: int = 0, limit: int = 1000) -> Sequence[Event]:
         """Events with a number greater than `after` that are still kept (`node.events`), oldest first."""
 
+    def latest(limit: int = 100, network: str | None = None, session: SessionId | None = None) -> Sequence[Event]:
+        """The latest events that are still kept, newest first; of a network, or of one session of it, where given."""
+
     def spreads(network: str, limit: int = 100) -> Sequence[Spread]:
         """The latest items of a network and how they spread, newest first."""
 

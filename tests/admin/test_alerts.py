@@ -131,6 +131,18 @@ def test_what_is_near_to_one_is_none():
         assert world.names() == [], more
 
 
+def test_a_judgement_stands_for_a_second_whoever_asks():
+    world, clock, asked = World(), [0.0], []
+    world.networks = lambda: asked.append(1) or []
+    alerts = Alerts(world, lambda: clock[0], lambda: world.uptime)
+    for _ in range(100):
+        alerts.reasons()
+    assert len(asked) == 1
+    clock[0] = 1.5
+    alerts.reasons()
+    assert len(asked) == 2
+
+
 def test_the_critical_ones_come_first():
     world = World()
     lagging(world)

@@ -44,11 +44,11 @@ def test_fuzz_any_bytes_are_a_capture_or_a_clear_error(data):
 
 
 class World:
-    def __init__(self, tmp_path, most=2, largest=10_000, quota=15_000):
+    def __init__(self, tmp_path, most=2, largest=10_000, quota=15_000, files=100):
         self.context = FakeContext("application.admin", data_dir=tmp_path)
         self.taps = {}
         self.subscribers = []
-        self.bounds = (most, largest, quota)
+        self.bounds = (most, largest, quota, files)
         self.captures = Captures(self.context, self, self, tmp_path / "captures", lambda: self.bounds)
 
     def tap(self, network, session, callback):
@@ -118,7 +118,7 @@ def test_what_is_refused(tmp_path):
     world.begin(2)
     with pytest.raises(CaptureRefused, match="2 sessions are captured already"):
         world.begin(3)
-    world.bounds = (9, 10_000, 15_000)
+    world.bounds = (9, 10_000, 15_000, 100)
     with pytest.raises(CaptureRefused, match="has ended"):
         world.begin(99)
     for session in (1, 2):
@@ -127,9 +127,19 @@ def test_what_is_refused(tmp_path):
                 world.taps[session]("in", bytes(900))
     world.context.reactor.advance(2.0)
     assert 13_000 < world.captures.total() <= 15_000
-    world.bounds = (9, 10_000, 10_000)
+    world.bounds = (9, 10_000, 10_000, 100)
     with pytest.raises(CaptureRefused, match="fill the 10000 bytes"):
         world.begin(4)
+
+
+def test_there_are_so_many_files_and_deleting_makes_room(tmp_path):
+    world = World(tmp_path, files=1)
+    name = world.begin(1)
+    with pytest.raises(CaptureRefused, match="there are 1 captures already"):
+        world.begin(2)
+    world.captures.stop("My Net", SessionId(1))
+    assert world.captures.delete(name)
+    assert world.begin(2)
 
 
 def test_a_full_disk_ends_it_and_nothing_else(tmp_path):

@@ -166,3 +166,11 @@ def test_a_key_that_is_locked_asks_nobody(tmp_path):
 def test_nobody_but_the_loopback_is_served_without_it(listen):
     with pytest.raises(ValueError, match="takes TLS"):
         AdminConfig(listen=listen)
+
+
+def test_who_listens_everywhere_says_by_which_names_it_is_called(tmp_path):
+    files = {"certificate": tmp_path / "chain.pem", "private_key": tmp_path / "key.pem"}
+    for listen in ("0.0.0.0:8600", "[::]:8600"):
+        with pytest.raises(ValueError, match="by which names it is called"):
+            AdminConfig(listen=listen, **files)
+        assert AdminConfig(listen=listen, hosts=["node.example:8600"], **files).hosts == ["node.example:8600"]

@@ -68,6 +68,12 @@ class View(StandInView):
     def events(self, after=0, limit=1000):
         return [one for one in self.kept if one.number > after][:limit]
 
+    def latest(self, limit=100, network=None, session=None):
+        return [
+            one for one in reversed(self.kept)
+            if network in (None, one.network) and session in (None, one.session)
+        ][:limit]  # fmt: skip
+
     def addresses(self, network, offset=0, limit=100, source=None):
         if network != "net":
             raise KeyError(network)

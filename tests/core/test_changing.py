@@ -20,6 +20,41 @@ VISITS = "networks.bitcoin.limits.visits"
 RATE = "networks.bitcoin.limits.addresses_per_second"
 LOOK = "networks.bitcoin.discovery.0.look"
 
+SECRET = '''
+"""Keeps a word."""
+from pydantic import SecretStr
+from twisted.internet.defer import succeed
+from zope.interface import implementer
+from p2pframe.interfaces import IApplication, IReconfigurable
+from p2pframe.plugin import PluginConfig, live, plugin
+
+
+class KeeperConfig(PluginConfig):
+    """Options."""
+
+    word: SecretStr = live(SecretStr(""), description="What it keeps.")
+
+
+@plugin("keeper", config=KeeperConfig)
+@implementer(IApplication, IReconfigurable)
+class Keeper:
+    """Keeps a word."""
+
+    name = "keeper"
+
+    def __init__(self, config, context):
+        self.config = config
+
+    def start(self):
+        return succeed(None)
+
+    def stop(self):
+        return succeed(None)
+
+    def reconfigure(self, config):
+        self.config = config
+'''
+
 
 @pytest.fixture
 def node(simulation, tmp_path):
@@ -103,6 +138,20 @@ def test_a_value_that_comes_from_the_environment_is_not_overridden(simulation, t
     assert (setting(node, LOOK).value, setting(node, LOOK).live) == ("***", False)
     with pytest.raises(ConfigError, match="comes from the environment"):
         simulation.wait(node.control.change({LOOK: "9s"}))
+
+
+def test_a_secret_is_not_set_while_it_runs_even_where_it_is_live(simulation, tmp_path):
+    path = tmp_path / "secret.py"
+    path.write_text(SECRET)
+    tmp_path.chmod(0o700)
+    text = NODE.format(look="1s").replace("data_dir: ./data", f"data_dir: ./data, plugin_path: ['{tmp_path}']")
+    text = text.replace("applications: [", "applications: [{{plugin: keeper, word: first}}, ".format())
+    node = simulation.start(text, "203.0.113.1").node
+    assert (setting(node, "applications.0.word").value, setting(node, "applications.0.word").live) == ("***", False)
+    with pytest.raises(ConfigError, match="is a secret, which is not set while the node runs") as refused:
+        simulation.wait(node.control.change({"applications.0.word": "second"}))
+    assert "second" not in str(refused.value)
+    assert node.view.changed() == {}
 
 
 def test_an_edited_file_is_not_read_in_passing(simulation, node, tmp_path):

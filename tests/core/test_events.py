@@ -27,6 +27,16 @@ def test_events_are_numbered_without_gaps_and_read_from_a_number_on():
     assert [event.number for event in events.since(2, limit=2)] == [3, 4]
 
 
+def test_the_latest_come_first_of_all_of_a_network_or_of_one_session():
+    events, _ = make()
+    for number in range(3):
+        events.emit("session.opened", "net", SessionId(number))
+        events.emit("item.accepted", "other", SessionId(number))
+    assert [event.number for event in events.latest(4)] == [6, 5, 4, 3]
+    assert [event.number for event in events.latest(10, "net")] == [5, 3, 1]
+    assert [event.number for event in events.latest(10, "other", SessionId(1))] == [4]
+
+
 def test_a_flood_of_one_kind_does_not_wash_out_the_others():
     events, metrics = make(100)
     ban = events.emit("peer.banned", "net", reason="bad-block")

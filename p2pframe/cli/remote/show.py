@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from p2pframe.admin.values import Happened, Node, Peer, Penalty
+from p2pframe.admin.words import duration
 from p2pframe.logs import clean
 
 WIDE = 250
@@ -19,14 +20,7 @@ WIDE = 250
 
 def lasting(seconds: float | None) -> str:
     """`3 d 4 h`, `5 min`, `12 s`; empty for None."""
-    if seconds is None:
-        return ""
-    whole = max(0, int(seconds))
-    for size, name, smaller, small_name in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if whole >= size:
-            rest = whole % size // smaller
-            return f"{whole // size} {name} {rest} {small_name}" if rest else f"{whole // size} {name}"
-    return f"{whole} s"
+    return "" if seconds is None else duration(seconds)
 
 
 def moment(unix: float) -> str:

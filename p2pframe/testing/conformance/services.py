@@ -197,6 +197,12 @@ class StandInView:
         """None."""
         return []
 
+    def latest(
+        self, limit: int = 100, network: str | None = None, session: SessionId | None = None
+    ) -> Sequence[Event]:
+        """None."""
+        return []
+
     def spreads(self, network: str, limit: int = 100) -> Sequence[Spread]:
         """None."""
         return []

@@ -1,0 +1,117 @@
+"""What core shows, as the values that the API answers."""
+
+from __future__ import annotations
+
+from p2pframe.admin import values
+from p2pframe.interfaces import Alert
+from p2pframe.interfaces.admin import PageTable
+from p2pframe.interfaces.node import AddressView, Event, NetworkView, SettingView, Spread
+from p2pframe.model import Penalty, SessionSnapshot
+
+TABLES, ROWS, TEXT = 20, 1000, 1000
+"""Tables of a plugin's page, rows of each, and characters of a text in it."""
+
+
+def network(one: NetworkView) -> values.Network:
+    """A network at a glance, with what its sources found and what the book has of them."""
+    sources = {}
+    for name, status in one.discovery.items():
+        sources[name] = values.Source(
+            name=name, found=status.found, new=status.new, failures=status.failures, error=status.error,
+            next_try=status.next_try, held=0, tried=0,
+        )  # fmt: skip
+    for name, holds in one.sources.items():
+        known = sources.get(name) or values.Source(
+            name=name, found=0, new=0, failures=0, error="", next_try=0.0, held=0, tried=0
+        )
+        sources[name] = known.model_copy(update={"held": holds.held, "tried": holds.tried})
+    return values.Network(
+        name=one.name, protocol=one.protocol, listening=list(one.listening),
+        slots={
+            slot.name.lower(): values.SlotUse(used=used, allowed=allowed) for slot, (used, allowed) in one.slots.items()
+        },
+        addresses=dict(one.book), status=dict(one.status), messages=dict(one.messages), sources=list(sources.values()),
+    )  # fmt: skip
+
+
+def peer(one: SessionSnapshot, now: float) -> values.Peer:
+    """A session; `now` is seconds of the reactor's clock."""
+    return values.Peer(
+        network=one.network, id=one.id, address=str(one.address), netgroup=one.netgroup, slot=one.slot.name.lower(),
+        inbound=one.inbound, state=one.state, transport=one.transport, encryption=one.encryption, agent=one.agent,
+        version=one.version, services=sorted(one.services), age=now - one.started,
+        quiet=now - (one.last_receive or one.started), sent=now - one.last_send if one.last_send else None,
+        block=now - one.last_block if one.last_block else None, useless=now - one.last_item if one.last_item else None,
+        ping=one.ping, best_ping=one.best_ping, bytes_in=one.bytes_in, bytes_out=one.bytes_out,
+        messages_in=dict(one.messages_in), messages_out=dict(one.messages_out), accepted_items=one.accepted_items,
+        rejected_items=one.rejected_items, timeouts=one.timeouts, send_queue=one.send_queue, score=one.score,
+        protected=one.protected,
+    )  # fmt: skip
+
+
+def address(one: AddressView) -> values.Address:
+    """One of the address book."""
+    return values.Address(
+        address=str(one.address), source=one.source, first_seen=one.first_seen, last_seen=one.last_seen,
+        last_attempt=one.last_attempt, last_success=one.last_success, failures=one.failures, tried=one.tried,
+        services=one.services,
+    )  # fmt: skip
+
+
+def penalty(one: Penalty) -> values.Penalty:
+    """A ban or a discouragement."""
+    return values.Penalty(
+        subject=one.subject, scope=one.scope, action=one.action.name.lower(), rule=one.rule, reason=one.reason,
+        evidence=one.evidence, since=one.since, until=one.until, automatic=one.automatic,
+    )  # fmt: skip
+
+
+def setting(one: SettingView) -> values.Setting:
+    """A value of the configuration."""
+    return values.Setting(path=one.path, value=one.value, where=one.where, live=one.live)
+
+
+def table(one: PageTable) -> values.PageTable:
+    """A table of a plugin, as far as there is room for it."""
+    return values.PageTable(
+        title=_cut(one.title), text=_cut(one.text), columns=[_cut(column) for column in one.columns],
+        rows=[[_cell(cell) for cell in row] for row in list(one.rows)[:ROWS]],
+    )  # fmt: skip
+
+
+def _cell(value: object) -> str | int | float | bool | None:
+    return value if value is None or isinstance(value, int | float | bool) else _cut(value)
+
+
+def _cut(text: object) -> str:
+    return str(text)[:TEXT]
+
+
+def alert(one: Alert) -> values.Alert:
+    """An alert."""
+    return values.Alert(
+        name=one.name, critical=one.critical, network=one.network, text=one.text, runbook=one.runbook
+    )  # fmt: skip
+
+
+def spread(one: Spread) -> values.Spread:
+    """How an item spread."""
+    delays = sorted(one.delays)
+    shares = [delays[min(len(delays) - 1, int(len(delays) * share))] if delays else None for share in (0.5, 0.9, 0.99)]
+    return values.Spread(
+        topic=one.topic, id=one.id.hex(), first_seen=one.first_seen, source=one.source, heard_from=one.heard_from,
+        told=one.told, p50=shares[0], p90=shares[1], p99=shares[2],
+    )  # fmt: skip
+
+
+def event(one: Event) -> values.Happened:
+    """An event; what is no plain value is told as text."""
+    return values.Happened(
+        number=one.number, time=one.time, kind=one.kind, network=one.network, session=one.session,
+        address=None if one.address is None else str(one.address),
+        fields={name: _plain(value) for name, value in one.fields.items()},
+    )  # fmt: skip
+
+
+def _plain(value: object) -> object:
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
