@@ -10,7 +10,7 @@ from pathlib import Path
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from p2pframe.admin.capture_file import Record, encode_head, encode_record
+from p2pframe.capture_file import Record, encode_head, encode_record
 from p2pframe.errors import P2PFrameError
 from p2pframe.interfaces import Event, IContext, INodeControl, INodeView
 from p2pframe.model import SessionId, SessionSnapshot

@@ -1,4 +1,4 @@
-"""`p2pframe capture`: shows what a session said, out of a file that the admin has written."""
+"""`p2pframe capture`: shows what a session said, out of a file that the admin has written; and has it written."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import string
 from pathlib import Path
 
 import click
+
+from p2pframe.cli.remote.captures import COMMANDS
 
 _SHOWN = frozenset(string.printable.encode()) - frozenset(b"\t\n\r\x0b\x0c")
 
@@ -22,7 +24,7 @@ def capture() -> None:
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON each, all bytes in hex.")
 def show(file: Path, most: int, as_json: bool) -> None:
     """Print what went in and out, in order, with the time since the capture began."""
-    from p2pframe.admin.capture_file import CaptureError, decode
+    from p2pframe.capture_file import CaptureError, decode
 
     try:
         head, records = decode(file.read_bytes())
@@ -40,3 +42,7 @@ def show(file: Path, most: int, as_json: bool) -> None:
             click.echo(f"{record.seconds:12.6f} {record.way:3} {len(record.data):8} {data.hex()}{more}  {text}{more}")
     except CaptureError as error:
         raise click.ClickException(f"{file}: {error}") from None
+
+
+for one in COMMANDS:
+    capture.add_command(one)

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pframe.admin.capture_file import CaptureError, Record, decode, encode_head, encode_record
 from p2pframe.admin.capturing import CaptureRefused, Captures
+from p2pframe.capture_file import CaptureError, Record, decode, encode_head, encode_record
 from p2pframe.cli.capture import show
 from p2pframe.interfaces import Event
 from p2pframe.model import PeerAddress, SessionId, SessionSnapshot, Slot
