@@ -1,72 +1,140 @@
-"""What an operator should look at, in words, each with what to do about it. No I/O: judged from what the node shows.
+"""What an operator should look at, in words, each with what to do about it, and since when it holds. No I/O.
 
-Critical ones make the node unhealthy (`/readyz`); the others are suspicions.
+Critical ones make the node unhealthy (`/readyz`); the others are suspicions. What holds is judged from what the node
+shows, by `suspicions` and `bursts` and by plugins of the node (`IAlerts`), also while nobody asks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
 
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from p2pframe.interfaces import Alert, IAlerts, INodeView
-from p2pframe.interfaces.node import NetworkView
-from p2pframe.model import SessionSnapshot, Slot
+from p2pframe.admin import suspicions
+from p2pframe.admin.bursts import Bursts
+from p2pframe.interfaces import Alert, IAlerts, IContext, INodeView
 
-YOUNG = 60.0
-"""Seconds after the start in which a node without peers is only young."""
-DIALLED = (Slot.OUTBOUND, Slot.BLOCK_RELAY, Slot.MANUAL)
-ENOUGH = 4
-"""Dialled peers from which on it is odd that one netgroup has most of them."""
-BOOK = 100
-"""Addresses from which on it is odd that one source told of nearly all."""
-NEARLY_ALL = 0.9
-SPY_AGE = 600.0
-SPY_BYTES = 1_000_000
-"""Seconds, and bytes that it was sent, from which on it is odd that a peer has brought nothing."""
-SPY_RATIO = 50
-LAG = 0.5
-"""Seconds that the reactor's latest beat was late."""
+LOOK = 15.0
+"""Seconds between judgements while nobody asks. One takes about 10 ms with 1000 sessions."""
 FRESH = 1.0
 """Seconds that a judgement stands."""
+PAST = 100
+"""Alerts that are over which are remembered."""
 OF_PLUGIN = 20
 LONGEST = 1000
 """Alerts of one plugin, and characters of a sentence of theirs."""
 _log = Logger(namespace="p2pframe.admin")
 
 
-class Alerts:
-    """Judges a node. `clock` gives the reactor's seconds, `uptime` those since the start."""
+class Held(NamedTuple):
+    """An alert that holds: `since`, seconds of the reactor's clock, and `began`, unix seconds."""
 
-    def __init__(self, view: INodeView, clock: Callable[[], float], uptime: Callable[[], float]) -> None:
+    alert: Alert
+    since: float
+    began: float
+
+
+class Over(NamedTuple):
+    """An alert that held from `began` to `ended`, unix seconds, as it was last said."""
+
+    alert: Alert
+    began: float
+    ended: float
+
+
+class Alerts:
+    """Judges a node, and remembers what held."""
+
+    def __init__(self, view: INodeView, context: IContext) -> None:
         self._view = view
-        self._clock = clock
-        self._uptime = uptime
-        self._judged: tuple[float, list[Alert]] | None = None
+        self._context = context
+        self._reactor = context.reactor
+        self._started = context.reactor.seconds()
+        self._bursts = Bursts()
+        self._judged: float | None = None
+        self._held: dict[tuple[str, str, str, int], Held] = {}
+        """By who said it, name, network, and which of several with these it is."""
+        self._over: deque[Over] = deque(maxlen=PAST)
         self._failed: dict[str, None] = {}
         """Plugins whose failure has been logged: it would be so every few seconds."""
+        self._timer: LoopingCall | None = None
+        self._gauge = context.metrics.gauge("alerts", "Whether an alert holds: 1 or 0.", ["alert", "of"])
+        self._raised = context.metrics.counter("alerts_raised_total", "Alerts that began to hold.", ["alert"])
+
+    def start(self) -> None:
+        """Look from now on, every few seconds."""
+        self._timer = LoopingCall(self.look)
+        self._timer.clock = self._reactor
+        self._timer.start(LOOK).addErrback(self._timer_failed)
+
+    def stop(self) -> None:
+        """No more."""
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.running:
+            timer.stop()
+
+    def look(self) -> None:
+        """Take a sample of what is judged over time, and judge."""
+        names = [one.name for one in self._view.networks()]
+        self._bursts.sample(names, self._view.numbers(), self._reactor.seconds())
+        self._judged = None
+        self.now()
+
+    def held(self) -> Sequence[Held]:
+        """Those that hold, the critical ones first; judged anew after a second: /readyz is for anybody, at any rate."""
+        clock = self._reactor.seconds()
+        if self._judged is None or not 0 <= clock - self._judged < FRESH:
+            self._judged = clock
+            self._keep(self._judge(), clock)
+        return sorted(self._held.values(), key=lambda one: not one.alert.critical)
 
     def now(self) -> Sequence[Alert]:
-        """All of them, the critical ones first; judged anew after a second: /readyz is for anybody, at any rate."""
-        clock = self._clock()
-        if self._judged is None or not 0 <= clock - self._judged[0] < FRESH:
-            self._judged = clock, self._judge()
-        return self._judged[1]
+        """The same, without since when."""
+        return [one.alert for one in self.held()]
 
-    def _judge(self) -> list[Alert]:
-        networks = self._view.networks()
-        found = list(self._of_node(networks))
-        for network in networks:
-            sessions = self._view.sessions(network.name)
-            found += self._of_network(network, sessions)
-            found += self._of_sessions(network.name, sessions)
-        for label, plugin in self._view.providers(IAlerts):
-            found += self._of_plugin(label, plugin)
-        return sorted(found, key=lambda alert: not alert.critical)
+    def over(self) -> Sequence[Over]:
+        """Those that held, the latest to end first."""
+        return list(reversed(self._over))
 
     def reasons(self) -> list[str]:
         """Why the node is not healthy; empty where it is."""
         return [alert.text for alert in self.now() if alert.critical]
+
+    def _judge(self) -> list[tuple[str, Alert]]:
+        """Each with who says it: a plugin's label, empty for us."""
+        networks, numbers = self._view.networks(), self._view.numbers()
+        clock = self._reactor.seconds()
+        ours = [*suspicions.of_node(networks, numbers), *self._bursts.alerts()]
+        for network in networks:
+            sessions = self._view.sessions(network.name)
+            ours += suspicions.of_network(network, sessions, clock - self._started)
+            ours += suspicions.of_sessions(network.name, sessions, clock)
+        found = [("", one) for one in ours]
+        for label, plugin in self._view.providers(IAlerts):
+            found += [(label, one) for one in self._of_plugin(label, plugin)]
+        return found
+
+    def _keep(self, found: list[tuple[str, Alert]], clock: float) -> None:
+        time = self._context.unix_time()
+        held: dict[tuple[str, str, str, int], Held] = {}
+        for origin, alert in found:
+            number = sum(one[:3] == (origin, alert.name, alert.network) for one in held)
+            key = (origin, alert.name, alert.network, number)
+            before = self._held.get(key)
+            held[key] = Held(alert, before.since, before.began) if before is not None else Held(alert, clock, time)
+        for key, gone in self._held.items():
+            if key not in held:
+                self._over.append(Over(gone.alert, gone.began, time))
+                self._gauge.set(0, *_labels(gone.alert))
+        for key, one in held.items():
+            if key not in self._held:
+                self._raised.add(1, _labels(one.alert)[0])
+            self._gauge.set(1, *_labels(one.alert))
+        self._held = held
 
     def _of_plugin(self, label: str, plugin: IAlerts) -> list[Alert]:
         try:
@@ -88,69 +156,15 @@ class Alerts:
                 )
             ]  # fmt: skip
 
-    def _of_node(self, networks: Sequence[NetworkView]) -> Iterator[Alert]:
-        if not networks:
-            yield Alert(
-                "no-network", True, "", "No network is up.",
-                "Look in the log for the reason, mend the config and reload it (SIGHUP).",
-            )  # fmt: skip
-        lag = self._view.numbers().get("p2pframe_reactor_lag_seconds", {}).get(("",), 0.0)
-        if lag > LAG:
-            yield Alert(
-                "reactor-lag", False, "", f"The reactor's latest beat was {lag:.1f} s late: something blocks it.",
-                "The log names the plugin that held it (reactor_blocked_total); more CPU, or lower limits.",
-            )  # fmt: skip
+    def _timer_failed(self, failure: Failure) -> None:
+        _log.failure("looking for alerts failed; it goes on", failure=failure)
+        if self._timer is not None:
+            self._timer.start(LOOK, now=False).addErrback(self._timer_failed)
 
-    def _of_network(self, network: NetworkView, sessions: Sequence[SessionSnapshot]) -> Iterator[Alert]:
-        name = network.name
-        dialled = [one for one in sessions if one.slot in DIALLED]
-        allowed = network.slots.get(Slot.OUTBOUND, (0, 0))[1]
-        if allowed and not dialled and self._uptime() > YOUNG:
-            yield Alert(
-                "no-peers", True, name, f"{name}: none of the {allowed} peers that it wants to dial is connected.",
-                "See Discovery for errors, and whether a firewall lets connections out.",
-            )  # fmt: skip
-        failing = [f"{one} ({how.error})" for one, how in network.discovery.items() if how.failures and how.error]
-        if failing and len(failing) == len(network.discovery) and not any(network.book.values()):
-            yield Alert(
-                "no-addresses", True, name,
-                f"{name}: no address is known, and every discovery fails: {'; '.join(failing)}.",
-                "Mend what the errors say, or name a peer in a `static` discovery.",
-            )  # fmt: skip
-        groups: dict[str, int] = {}
-        for one in dialled:
-            groups[one.netgroup] = groups.get(one.netgroup, 0) + 1
-        if len(dialled) >= ENOUGH:
-            group, count = max(groups.items(), key=lambda pair: pair[1])
-            if count * 2 > len(dialled):
-                yield Alert(
-                    "eclipse-netgroup", False, name,
-                    f"{name}: {count} of the {len(dialled)} peers that we dialled are of one netgroup, {group}.",
-                    "Eclipse suspicion: compare the tip elsewhere; ban it, or add peers by another discovery.",
-                )  # fmt: skip
-        held = sum(network.book.values())
-        for source, holds in network.sources.items():
-            if held >= BOOK and holds.held > NEARLY_ALL * held:
-                yield Alert(
-                    "eclipse-source", False, name,
-                    f"{name}: {holds.held} of {held} known addresses come from one source, {source}.",
-                    "Eclipse suspicion: add a second discovery, so that no source decides alone whom the node knows.",
-                )  # fmt: skip
 
-    def _of_sessions(self, network: str, sessions: Sequence[SessionSnapshot]) -> Iterator[Alert]:
-        now = self._clock()
-        spies = [
-            one
-            for one in sessions
-            if one.inbound
-            and now - one.started > SPY_AGE
-            and not one.accepted_items
-            and one.bytes_out > SPY_BYTES
-            and one.bytes_out > SPY_RATIO * one.bytes_in
-        ]
-        if spies:
-            some = ", ".join(str(one.address) for one in spies[:5])
-            yield Alert(
-                "spies", False, network, f"{network}: {len(spies)} peers listen and never send: {some}.",
-                "They may map the network or its transactions; ban them if there are many, or of one netgroup.",
-            )  # fmt: skip
+def _labels(alert: Alert) -> tuple[str, str]:
+    """For a metric: a plugin's words may be of any letters, and half ones have no UTF-8."""
+    return (
+        alert.name.encode("ascii", "backslashreplace").decode(),
+        alert.network.encode("ascii", "backslashreplace").decode(),
+    )

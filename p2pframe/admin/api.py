@@ -17,6 +17,7 @@ from p2pframe.admin.access import Access, Refused, Role
 from p2pframe.admin.alerts import Alerts
 from p2pframe.admin.audit import Audit
 from p2pframe.admin.capturing import CaptureRefused, Captures
+from p2pframe.admin.cards import Cards
 from p2pframe.admin.openapi import document
 from p2pframe.admin.routes import Call, Problem, Reply, Route
 from p2pframe.admin.server import Streaming
@@ -50,6 +51,7 @@ class Api:
         self.access = access
         self.audit = audit
         self.alerts = alerts
+        self.cards = Cards(view)
         self.captures = captures
         self.streams = Streams(view, context.reactor, most_streams)
         self._versions: deque[values.Version] = deque(maxlen=_HISTORY)
@@ -75,6 +77,7 @@ class Api:
                   v.LoggedIn, refusals=(403, 429)),
             Route("POST", V1 + "/logout", viewer, "End this session.", self.log_out, status=204),
             Route("GET", V1 + "/node", viewer, "The node at a glance.", self.node, answer=v.Node),
+            Route("GET", V1 + "/alerts", viewer, "What to look at, and what was.", self.all_alerts, answer=v.Alerts),
             Route("GET", V1 + "/peers", viewer, "Sessions.", self.peers, v.PeersQuery, answer=v.Peers),
             Route("GET", peer, viewer, "One session.", self.peer, answer=v.Peer, refusals=(404,)),
             Route("POST", peer + "/disconnect", operator, "End a session.", self.disconnect, None, v.Reason,
@@ -161,17 +164,25 @@ class Api:
 
     def node(self, call: Call) -> values.Node:
         """At a glance."""
-        alerts = self.alerts.now()
-        reasons = [alert.text for alert in alerts if alert.critical]
+        reasons = self.alerts.reasons()
         return values.Node(
             version=self.version,
             now=call.now,
             uptime=self.context.reactor.seconds() - self._began,
             healthy=not reasons,
             reasons=reasons,
-            alerts=[rows.alert(alert) for alert in alerts],
+            alerts=self._alerts(),
             networks=[rows.network(one) for one in self.view.networks()],
+            cards=self.cards.now(),
         )
+
+    def all_alerts(self, call: Call) -> values.Alerts:
+        """With the last that are over."""
+        return values.Alerts(alerts=self._alerts(), past=[rows.past_alert(one) for one in self.alerts.over()])
+
+    def _alerts(self) -> list[values.Alert]:
+        clock = self.context.reactor.seconds()
+        return [rows.alert(one, clock) for one in self.alerts.held()]
 
     def peers(self, call: Call) -> values.Peers:
         """In the order of networks and ids, so that a cursor stays good while sessions come and go."""
@@ -333,7 +344,7 @@ class Api:
         self.audit.note(call, "protected", network=network, session=id, protected=call.body.protected)
 
     def capture(self, call: Call) -> values.CaptureName:
-        """Into a file of a documented format (`p2pframe.admin.capture_file`)."""
+        """Into a file of a documented format (`p2pframe.capture_file`)."""
         network, id = self._session(call)
         protocol = next(one.protocol for one in self.view.networks() if one.name == network)
         for session in self.view.sessions(network):

@@ -25,6 +25,7 @@ from p2pframe.admin.audit import Audit
 from p2pframe.admin.capturing import Captures
 from p2pframe.admin.config import AdminConfig
 from p2pframe.admin.pages import Pages
+from p2pframe.admin.rendering import Rendering
 from p2pframe.admin.routes import Routes
 from p2pframe.admin.section import Maker, Section
 from p2pframe.admin.server import AdminSite
@@ -56,8 +57,7 @@ class Admin:
         self._requests = context.metrics.counter(
             "admin_requests_total", "Requests to the admin, and connections turned away.", ["what", "outcome"]
         )
-        began = context.reactor.seconds()
-        self.alerts = Alerts(self._view, context.reactor.seconds, lambda: context.reactor.seconds() - began)
+        self.alerts = Alerts(self._view, context)
 
     @property
     def url(self) -> str:
@@ -87,7 +87,13 @@ class Admin:
             context, self._view, self._control, access, Audit(context.data_dir / "audit.jsonl"), self.alerts, captures,
             lambda value: _cookie(cookie, value, config.life, secure), lambda: self.config.streams,
         )  # fmt: skip
-        maker = Maker(lambda: {f"/pages/{one.name}": one.title for one in api.plugin_page_names()})
+        rendering = Rendering(
+            context.reactor, lambda: self.config.refresh_share, lambda how: self._requests.add(1, "refresh", how)
+        )
+        maker = Maker(
+            lambda: {f"/pages/{one.name}": one.title for one in api.plugin_page_names()}, rendering,
+            context.entropy.bytes(16).hex(),
+        )  # fmt: skip
         sections: list[Section] = [api, Pages(api, maker)]
         routes = [route for section in sections for route in section.routes()]
         self._site = AdminSite(
@@ -97,6 +103,7 @@ class Admin:
             counted=lambda what, outcome: self._requests.add(1, what, outcome),
         )  # fmt: skip
         self._listen()
+        self.alerts.start()
         self._hosts = self._allowed()
         # For `p2pframe admin link`, which does not ask the node: the port may have been the system's choice.
         write_private(context.data_dir / URL_FILE, self.url.encode())
@@ -107,6 +114,7 @@ class Admin:
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        self.alerts.stop()
         if self._captures is not None:
             self._captures.stop_all()
         port, self._port = self._port, None

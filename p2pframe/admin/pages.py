@@ -12,6 +12,7 @@ import yaml
 from p2pframe.admin import rows, values
 from p2pframe.admin.api import Api
 from p2pframe.admin.graph import SIZE, neighbourhood, netgroups
+from p2pframe.admin.rendering import Made
 from p2pframe.admin.routes import Call, Problem, Reply, Route
 from p2pframe.admin.section import Maker
 from p2pframe.model import SessionId
@@ -48,28 +49,29 @@ class Pages:
             Route("GET", "/static/{name}", None, "What the pages load.", self.static, content_type="", page=False),
         ]
 
-    def login(self, call: Call) -> Reply:
+    def login(self, call: Call) -> Made:
         """The code is in the fragment of the link, which no server and no log ever sees."""
         return self._made("login.html", call, "/login", title="Log in")
 
-    def overview(self, call: Call) -> Reply:
+    def overview(self, call: Call) -> Made:
         """Healthy or not, and why not."""
-        return self._made("overview.html", call, "/", title="Overview", node=self._api.node(call))
+        past = self._api.all_alerts(call).past[:_PAST]
+        return self._made("overview.html", call, "/", title="Overview", node=self._api.node(call), past=past)
 
-    def peers(self, call: Call) -> Reply:
+    def peers(self, call: Call) -> Made:
         """A table of all; a filter and the order are the page's own."""
         found, networks = self._api.peers(call), self._networks()
         return self._made(
             "peers.html", call, "/peers", title="Peers", peers=found.peers, more=found.next, networks=networks
         )
 
-    def peer(self, call: Call) -> Reply:
+    def peer(self, call: Call) -> Made:
         """One of them, with what happened to it."""
         peer = self._api.peer(call)
         events = self._latest(100, peer.network, SessionId(peer.id))
         return self._made("peer.html", call, "/peers", title=peer.address, peer=peer, events=events)
 
-    def addresses(self, call: Call) -> Reply:
+    def addresses(self, call: Call) -> Made:
         """Where addresses come from."""
         node = self._api.node(call)
         found = {}
@@ -80,7 +82,7 @@ class Pages:
         most = _ADDRESSES
         return self._made("addresses.html", call, "/addresses", title="Discovery", node=node, rows=found, most=most)
 
-    def propagation(self, call: Call) -> Reply:
+    def propagation(self, call: Call) -> Made:
         """The latest items of each network."""
         query = values.SpreadsQuery(limit=100)
         networks = {
@@ -89,23 +91,23 @@ class Pages:
         }
         return self._made("propagation.html", call, "/propagation", title="Propagation", networks=networks)
 
-    def topology(self, call: Call) -> Reply:
+    def topology(self, call: Call) -> Made:
         """A drawing, and the same in words."""
         query = values.PeersQuery(limit=1000)
         peers = self._api.peers(replace(call, query=query)).peers
         dots, groups = neighbourhood(peers), netgroups(peers)
         return self._made("topology.html", call, "/topology", title="Topology", dots=dots, groups=groups, size=SIZE)
 
-    def bans(self, call: Call) -> Reply:
+    def bans(self, call: Call) -> Made:
         """Who is kept out."""
         penalties = self._api.bans(call).penalties
         return self._made("bans.html", call, "/bans", title="Bans", penalties=penalties, networks=self._networks())
 
-    def events(self, call: Call) -> Reply:
+    def events(self, call: Call) -> Made:
         """The latest first."""
         return self._made("events.html", call, "/events", title="Events", events=self._latest(500))
 
-    def config(self, call: Call) -> Reply:
+    def config(self, call: Call) -> Made:
         """As it is in force, and as the file would say it."""
         config = self._api.config(call)
         plain = json.loads(json.dumps(config.config, default=str))
@@ -115,7 +117,7 @@ class Pages:
             changed=config.changed, versions=self._api.history(call).versions,
         )  # fmt: skip
 
-    def plugin(self, call: Call) -> Reply:
+    def plugin(self, call: Call) -> Made:
         """What a plugin has to show: its values, in a page of ours."""
         page = self._api.plugin_page(call)
         return self._made("plugin.html", call, f"/pages/{call.path['name']}", title=page.title, page=page)
@@ -144,5 +146,7 @@ class _PeersQuery(values.PeersQuery):
     limit: int = 1000
 
 
+_PAST = 10
+"""Alerts that are over which the overview shows."""
 _ADDRESSES = 200
 """Addresses of a network that one page shows."""

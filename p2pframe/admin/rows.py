@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from p2pframe.admin import values
-from p2pframe.interfaces import Alert
+from p2pframe.admin.alerts import Held, Over
 from p2pframe.interfaces.admin import PageTable
 from p2pframe.interfaces.node import AddressView, Event, NetworkView, SettingView, Spread
 from p2pframe.model import Penalty, SessionSnapshot
 
 TABLES, ROWS, TEXT = 20, 1000, 1000
 """Tables of a plugin's page, rows of each, and characters of a text in it."""
+VALUES, NAME = 20, 100
+"""Values of a plugin's card, and characters of the name of one."""
 
 
 def network(one: NetworkView) -> values.Network:
@@ -80,6 +84,8 @@ def table(one: PageTable) -> values.PageTable:
 
 
 def _cell(value: object) -> str | int | float | bool | None:
+    if isinstance(value, int) and value.bit_length() > 64:
+        return _cut(hex(value))  # JSON has no numbers of thousands of digits
     return value if value is None or isinstance(value, int | float | bool) else _cut(value)
 
 
@@ -87,10 +93,26 @@ def _cut(text: object) -> str:
     return str(text)[:TEXT]
 
 
-def alert(one: Alert) -> values.Alert:
-    """An alert."""
+def card(title: object, plugin: str, shown: Mapping[str, object]) -> values.Card:
+    """A card of a plugin, as far as there is room for it."""
+    some = {str(name)[:NAME]: _cell(value) for name, value in list(shown.items())[:VALUES]}
+    return values.Card(title=str(title)[:NAME], plugin=plugin, values=some, error="")
+
+
+def alert(one: Held, clock: float) -> values.Alert:
+    """An alert that holds; `clock` is seconds of the reactor's clock."""
+    of = one.alert
     return values.Alert(
-        name=one.name, critical=one.critical, network=one.network, text=one.text, runbook=one.runbook
+        name=of.name, critical=of.critical, network=of.network, text=of.text, runbook=of.runbook,
+        since=clock - one.since,
+    )  # fmt: skip
+
+
+def past_alert(one: Over) -> values.PastAlert:
+    """An alert that held."""
+    of = one.alert
+    return values.PastAlert(
+        name=of.name, critical=of.critical, network=of.network, text=of.text, began=one.began, ended=one.ended
     )  # fmt: skip
 
 

@@ -61,13 +61,44 @@ class Network(Closed):
 
 
 class Alert(Closed):
-    """Something to look at, and what to do about it; a critical one makes the node unhealthy."""
+    """Something to look at, and what to do about it; a critical one makes the node unhealthy.
+
+    `since`: for how many seconds it has held, as far as the node has looked.
+    """
 
     name: str
     critical: bool
     network: str
     text: str
     runbook: str
+    since: float
+
+
+class PastAlert(Closed):
+    """An alert that held from `began` to `ended`, as it was last said."""
+
+    name: str
+    critical: bool
+    network: str
+    text: str
+    began: float
+    ended: float
+
+
+class Alerts(Closed):
+    """The alerts that hold, critical ones first; and the latest of those that held, the last to end first."""
+
+    alerts: list[Alert]
+    past: list[PastAlert]
+
+
+class Card(Closed):
+    """What a plugin adds to the overview: named values; `error` says where it could not."""
+
+    title: str
+    plugin: str
+    values: dict[str, str | int | float | bool | None]
+    error: str
 
 
 class Node(Closed):
@@ -80,6 +111,7 @@ class Node(Closed):
     reasons: list[str]
     alerts: list[Alert]
     networks: list[Network]
+    cards: list[Card]
 
 
 class Peer(Closed):

@@ -157,6 +157,7 @@ class Gate:
         )
         self.handshakes = 0
         """Inbound connections let through whose handshake is not over."""
+        self._accepted = metrics.counter("inbound_accepted_total", "Inbound connections that the gate let in.")
         self._handshaking = metrics.gauge("inbound_handshakes", "Inbound sessions in the handshake.")
         self._dropped = metrics.counter("datagrams_dropped", "Datagrams dropped at the gate, by reason.", ("reason",))
 
@@ -183,6 +184,7 @@ class Gate:
         verdict = self._judge(address, now)
         if verdict.action is Action.ALLOW:
             self.handshakes += 1
+            self._accepted.add()
             self._handshaking.set(self.handshakes)
         else:
             self._refusals.note(verdict, address, now)

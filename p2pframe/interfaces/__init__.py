@@ -25,6 +25,7 @@ on it), IItems and IScheduler (the way of an item), IAddressBook, INodeView and 
 A plugin that has live config fields also provides IReconfigurable; one that also provides
 `twisted.application.service.IService` is started and stopped with its network; a protocol may
 provide IStatus, ISeedNames, IHoldsPeers, IPeerExchange, IRendezvous and IVisitor, and an application IWorkload.
+Any plugin may provide IAdminPage, IAlerts and IOverview: what it adds to the web admin.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from collections.abc import Mapping
 
 from zope.interface.interface import InterfaceClass
 
-from p2pframe.interfaces.admin import Alert, IAdminPage, IAlerts, PageTable
+from p2pframe.interfaces.admin import Alert, IAdminPage, IAlerts, IOverview, PageTable
 from p2pframe.interfaces.application import IApplication
 from p2pframe.interfaces.authenticator import IAuthenticator
 from p2pframe.interfaces.context import Counter, Entropy, Gauge, IContext, IHostReactor, Metrics
@@ -115,6 +116,7 @@ __all__ = [
     "INetworkProtocol",
     "INodeControl",
     "INodeView",
+    "IOverview",
     "IPeerExchange",
     "IReconfigurable",
     "IRelayPolicy",

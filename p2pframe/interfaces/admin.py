@@ -1,8 +1,8 @@
-"""What a plugin may add to the admin: a page, alerts. Values only: nothing of a plugin is markup."""
+"""What a plugin may add to the admin: a page, alerts, a card of the overview. Values only: nothing of it is markup."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from zope.interface import Attribute, Interface
@@ -49,3 +49,12 @@ class IAlerts(Interface):
 
     def alerts() -> Sequence[Alert]:
         """Those that hold now; asked every few seconds. The first 20 are shown."""
+
+
+class IOverview(Interface):
+    """Any plugin may also provide this: it has a card on the admin's overview, and in its API."""
+
+    overview_title: str = Attribute("What is above the card.")
+
+    def overview() -> Mapping[str, Cell]:
+        """Named values, as they are now; asked whenever somebody looks. The first 20 are shown."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from twisted.internet.task import Clock
 
-from p2pframe.admin.alerts import Alerts
+from p2pframe.admin.alerts import LOOK, PAST, Alerts
+from p2pframe.admin.bursts import LEARN, LEAST, WINDOW, Baseline
 from p2pframe.interfaces import Alert
 from p2pframe.interfaces.node import DiscoveryStatus, NetworkView, SourceHolds
 from p2pframe.model import PeerAddress, SessionId, SessionSnapshot, Slot
+from p2pframe.testing.context import FakeContext
 
 
 class World:
@@ -16,6 +19,9 @@ class World:
     def __init__(self):
         self.uptime = 1000.0
         self.lag = 0.0
+        self.free, self.floor = 50e9, 200e6
+        self.let_in = {"net": 0}
+        self.refused = self.refused_later = 0
         self.up = True
         self.slots = {Slot.OUTBOUND: (8, 8)}
         self.book = {"new": 500, "tried": 100}
@@ -32,13 +38,29 @@ class World:
         return self.held
 
     def numbers(self):
-        return {"p2pframe_reactor_lag_seconds": {("",): self.lag}}
+        return {
+            "p2pframe_reactor_lag_seconds": {("",): self.lag},
+            "p2pframe_storage_free_bytes": {("",): self.free},
+            "p2pframe_storage_floor_bytes": {("",): self.floor},
+            "p2pframe_inbound_accepted_total": {(name,): count for name, count in self.let_in.items()},
+            "p2pframe_refusals_total": {("net", "rate"): self.refused, ("other", "rate"): 10 * self.refused},
+            "p2pframe_sessions_refused_total": {("net", "version"): self.refused_later},
+        }
 
     def providers(self, interface):
         return self.plugins
 
+    def alerts(self):
+        """Of this node, which has been up for `uptime`; the clock stands at 10,000 s."""
+        self.clock = Clock()
+        self.clock.advance(10_000.0 - self.uptime)
+        self.context = FakeContext("application.admin", reactor=self.clock)
+        alerts = Alerts(self, self.context)
+        self.clock.advance(self.uptime)
+        return alerts
+
     def names(self):
-        return [alert.name for alert in Alerts(self, lambda: 10_000.0, lambda: self.uptime).now()]
+        return [alert.name for alert in self.alerts().now()]
 
 
 def session(number, group, slot=Slot.OUTBOUND, **more):
@@ -52,7 +74,7 @@ def session(number, group, slot=Slot.OUTBOUND, **more):
 def test_a_node_that_is_well_has_none():
     world = World()
     assert world.names() == []
-    assert Alerts(world, lambda: 0.0, lambda: 0.0).reasons() == []
+    assert world.alerts().reasons() == []
 
 
 def nothing_up(world):
@@ -81,6 +103,14 @@ def one_source(world):
     world.sources = {"poison": SourceHolds(590, 10), "dns-seed": SourceHolds(10, 10)}
 
 
+def full(world):
+    world.free = 150e6
+
+
+def nearly_full(world):
+    world.free = 900e6
+
+
 def spied_on(world):
     world.held += [session(20, "x", Slot.INBOUND, bytes_out=5_000_000, bytes_in=10_000)]
 
@@ -95,12 +125,14 @@ def spied_on(world):
         (one_group, "eclipse-netgroup", False),
         (one_source, "eclipse-source", False),
         (spied_on, "spies", False),
+        (full, "disk-full", True),
+        (nearly_full, "disk-low", False),
     ],
 )
 def test_each_is_raised_and_says_what_to_do(change, name, critical):
     world = World()
     change(world)
-    alerts = Alerts(world, lambda: 10_000.0, lambda: world.uptime)
+    alerts = world.alerts()
     (alert,) = alerts.now()
     assert (alert.name, alert.critical) == (name, critical)
     assert alert.text.endswith(".") and alert.runbook.endswith((".", ")."))
@@ -124,6 +156,12 @@ def test_what_is_near_to_one_is_none():
     world = World()
     world.discovery["static"] = DiscoveryStatus(0, 0, 1, "no", 5.0)
     assert world.names() == [], "one of two fails"
+    world = World()
+    world.free = 1.1e9
+    assert world.names() == [], "five times the floor"
+    world = World()
+    world.numbers = dict
+    assert world.names() == [], "an engine that keeps nothing on a disk says nothing of it"
     for more in ({"accepted_items": 1}, {"started": 9_900.0}, {"bytes_in": 200_000}, {"slot": Slot.OUTBOUND}):
         world = World()
         spy = {"slot": Slot.INBOUND, "bytes_out": 5_000_000, "bytes_in": 10_000} | more
@@ -132,15 +170,148 @@ def test_what_is_near_to_one_is_none():
 
 
 def test_a_judgement_stands_for_a_second_whoever_asks():
-    world, clock, asked = World(), [0.0], []
+    world, asked = World(), []
     world.networks = lambda: asked.append(1) or []
-    alerts = Alerts(world, lambda: clock[0], lambda: world.uptime)
+    alerts = world.alerts()
     for _ in range(100):
         alerts.reasons()
     assert len(asked) == 1
-    clock[0] = 1.5
+    world.clock.advance(1.5)
     alerts.reasons()
     assert len(asked) == 2
+
+
+def test_since_when_one_holds_and_what_is_over_is_remembered():
+    world = World()
+    alerts = world.alerts()
+    metrics = world.context.metrics
+    alerts.start()
+    lagging(world)
+    world.clock.advance(LOOK)
+    lonely(world)
+    world.clock.advance(LOOK)
+    assert [(one.alert.name, world.clock.seconds() - one.since) for one in alerts.held()] == [
+        ("no-peers", 0.0), ("reactor-lag", LOOK),
+    ]  # fmt: skip
+    began = alerts.held()[1].began
+    assert alerts.over() == []
+    assert metrics.value("alerts", "no-peers", "net") == metrics.value("alerts", "reactor-lag", "") == 1
+    world.lag = 0.0
+    world.clock.advance(LOOK)
+    assert [one.alert.name for one in alerts.held()] == ["no-peers"]
+    (over,) = alerts.over()
+    assert (over.alert.name, over.began, over.ended) == ("reactor-lag", began, began + 2 * LOOK)
+    assert metrics.value("alerts", "reactor-lag", "") == 0
+    assert metrics.value("alerts_raised_total", "reactor-lag") == 1
+    alerts.stop()
+    assert world.clock.getDelayedCalls() == []
+
+
+def test_so_many_that_are_over_are_remembered_the_latest_to_end_first():
+    world = World()
+    alerts = world.alerts()
+    for number in range(PAST + 10):
+        world.plugins = [("application.p", Watcher(lambda n=number: [Alert(f"a{n}", False, "", "It is.", "Look.")]))]
+        world.clock.advance(2.0)
+        alerts.now()
+    assert [one.alert.name for one in alerts.over()] == [f"a{n}" for n in range(PAST + 8, 8, -1)]
+
+
+def test_it_goes_on_looking_when_looking_fails(flush_logged_errors):
+    world = World()
+    alerts = world.alerts()
+    alerts.start()
+    networks, world.networks = world.networks, lambda: 1 / 0
+    world.clock.advance(LOOK)
+    assert len(flush_logged_errors(ZeroDivisionError)) == 1
+    world.networks = networks
+    lagging(world)
+    world.clock.advance(LOOK)
+    world.networks = lambda: 1 / 0
+    assert [one.alert.name for one in alerts._held.values()] == ["reactor-lag"]
+    alerts.stop()
+
+
+def minutes(world, count, let_in):
+    for _ in range(int(count * 60 / LOOK)):
+        world.let_in["net"] += let_in * LOOK / 60
+        world.clock.advance(LOOK)
+
+
+def test_inbound_connections_above_what_is_usual_are_a_burst():
+    world = World()
+    alerts = world.alerts()
+    alerts.start()
+    minutes(world, 60, 20)
+    assert alerts.now() == []
+    minutes(world, 2, 50)
+    assert alerts.now() == [], "two and a half times what is usual"
+    minutes(world, 30, 20)
+    minutes(world, 2, 200)
+    (alert,) = alerts.now()
+    assert (alert.name, alert.critical, alert.network) == ("inbound-burst", False, "net")
+    assert alert.text.startswith("net: 200 inbound connections in a minute, where 2")
+    minutes(world, 300, 200)
+    assert [one.name for one in alerts.now()] == ["inbound-burst"], "five hours do not make it usual"
+    minutes(world, 180, 200)
+    assert alerts.now() == [], "what goes on longer is"
+    minutes(world, 2, 700)
+    assert [one.name for one in alerts.now()] == ["inbound-burst"], "and what is far above it is a burst again"
+
+
+def test_those_that_are_refused_are_a_burst_too_and_none_counts_twice_or_for_another_network():
+    world = World()
+    alerts = world.alerts()
+    alerts.start()
+    minutes(world, 60, 5)
+    world.refused += 28
+    minutes(world, 1, 0)
+    assert alerts.now() == [], "a few may always come"
+    minutes(world, 10, 5)
+    world.refused += 100
+    world.refused_later += 95
+    minutes(world, 1, 5)
+    assert alerts.now() == [], "they had been let in, and are counted"
+    minutes(world, 10, 5)
+    world.refused += 100
+    minutes(world, 1, 5)
+    assert [one.name for one in alerts.now()] == ["inbound-burst"]
+    minutes(world, 2, 5)
+    assert alerts.now() == []
+
+
+def test_a_young_node_has_no_burst_and_counts_that_begin_anew_are_none():
+    world = World()
+    alerts = world.alerts()
+    alerts.start()
+    minutes(world, LEARN / 60 - 2, 1)
+    minutes(world, 2, 5000)
+    assert alerts.now() == []
+    world.let_in["net"] = 0
+    minutes(world, 60, 1)
+    world.let_in["net"] = 0
+    minutes(world, 0.5, 5000)
+    assert alerts.now() == []
+    world.let_in = {}
+    world.up = False
+    world.clock.advance(LOOK)
+    assert [one.name for one in alerts.now()] == ["no-network"]
+    assert alerts._bursts._baselines == {}
+
+
+def test_what_is_usual_is_learnt_with_how_much_it_varies():
+    one, total, now = Baseline(), 0.0, 0.0
+    for number in range(400):
+        total += 100 if number % 2 else 20
+        now += WINDOW
+        one.sample(total, now)
+    assert 58 < one.mean < 62
+    assert 280 < one.bound < 310, "six deviations of 40"
+    still = Baseline()
+    for number in range(400):
+        still.sample(0.0, number * WINDOW)
+    assert (still.mean, still.bound) == (0.0, LEAST)
+    assert len(still._samples) <= 3
 
 
 def test_the_critical_ones_come_first():
@@ -165,8 +336,9 @@ def test_plugins_have_alerts_of_their_own_bounded_and_one_that_fails_is_named(fl
         ("application.broken", Watcher(lambda: 1 / 0)),
         ("application.odd", Watcher(lambda: [Alert("disk", True, "net", "The disk is full.", "Make room.")])),
     ]
-    alerts = Alerts(world, lambda: 10_000.0, lambda: 1000.0)
+    alerts = world.alerts()
     for _ in range(3):
+        world.clock.advance(2.0)
         found = alerts.now()
     assert len(flush_logged_errors(ZeroDivisionError)) == 1, "it is logged once"
     assert found[0].name == "disk"
@@ -177,3 +349,18 @@ def test_plugins_have_alerts_of_their_own_bounded_and_one_that_fails_is_named(fl
     of_many = [one for one in found if one.name.startswith("a")]
     assert len(of_many) == 20
     assert {len(one.text) for one in of_many} == {1000}
+
+
+def test_two_alerts_of_a_plugin_with_one_name_are_two():
+    world = World()
+    same = [Alert("shard", False, "", f"Shard {n} is behind.", "Wait.") for n in range(2)]
+    world.plugins = [("application.p", Watcher(lambda: same)), ("application.q", Watcher(lambda: same[:1]))]
+    assert len(world.alerts().now()) == 3
+
+
+def test_a_plugins_words_are_no_trouble_for_the_metrics():
+    world = World()
+    odd = Alert("\ud800\n", False, "ü", "It is odd.", "Look.")
+    world.plugins = [("application.p", Watcher(lambda: [odd]))]
+    world.alerts().now()
+    assert world.context.metrics.value("alerts", "\\ud800\n", "\\xfc") == 1

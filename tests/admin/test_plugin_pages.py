@@ -1,11 +1,14 @@
-"""Pages of plugins: values only, bounded, and a plugin that fails is named."""
+"""Pages and cards of plugins: values only, bounded, and a plugin that fails is named."""
 
 from __future__ import annotations
+
+from types import SimpleNamespace
 
 import pytest
 
 from p2pframe.admin.access import Role
 from p2pframe.admin.api import Api
+from p2pframe.admin.cards import Cards
 from p2pframe.admin.routes import Call, Problem
 from p2pframe.interfaces import PageTable
 from p2pframe.testing.context import FakeContext
@@ -62,3 +65,36 @@ def test_one_that_fails_is_named(flush_logged_errors):
     assert len(flush_logged_errors(ZeroDivisionError)) == 1
     with pytest.raises(Problem, match="no plugin has such a page"):
         ask(View(), "p")
+
+
+class Shower:
+    """A plugin with a card."""
+
+    def __init__(self, values, title="Mine"):
+        self.overview_title = title
+        self.overview = values
+
+
+def test_cards_are_values_bounded_and_one_that_fails_hides_no_other(flush_logged_errors):
+    many = {f"value {number}": number for number in range(30)}
+    odd = {"a" * 500: "y" * 5000, "b": b"bytes", "c": None, "d": 1.5, "e": True, "f": 10**5000}
+    view = View(
+        Shower(lambda: many), Shower(lambda: 1 / 0), Shower(lambda: [1, 2]), Shower(lambda: odd, "T" * 500),
+        SimpleNamespace(overview=dict), Shower(dict),
+    )  # fmt: skip
+    cards = Cards(view)
+    for _ in range(3):
+        found = cards.now()
+    assert [(one.plugin, one.error.rpartition(": ")[2]) for one in found] == [
+        ("application.p0", ""), ("application.p1", "ZeroDivisionError."), ("application.p2", "TypeError."),
+        ("application.p3", ""), ("application.p4", "AttributeError."), ("application.p5", ""),
+    ]  # fmt: skip
+    assert len(flush_logged_errors(ZeroDivisionError)) == 1, "it is logged once"
+    assert len(flush_logged_errors(TypeError, AttributeError)) == 2
+    assert found[0].values == {f"value {number}": number for number in range(20)}
+    assert len(found[3].title) == 100
+    assert {name: value for name, value in found[3].values.items() if name != "f"} == {
+        "a" * 100: "y" * 1000, "b": "b'bytes'", "c": None, "d": 1.5, "e": True,
+    }  # fmt: skip
+    assert len(found[3].values["f"]) == 1000
+    assert all(one.encoded() for one in found)

@@ -18,10 +18,13 @@ from p2pframe.admin.codes import make_code
 from p2pframe.admin.config import AdminConfig
 from p2pframe.interfaces import (
     AddressView,
+    Alert,
     Event,
     IAdminPage,
+    IAlerts,
     INodeControl,
     INodeView,
+    IOverview,
     NetworkView,
     PageTable,
     SettingView,
@@ -83,6 +86,12 @@ class View(StandInView):
         return [Spread(self.text, b"id", 1.0, SessionId(1), 2, 3, (0.5, 1.5))]
 
     def providers(self, interface):
+        if interface is IOverview:
+            shown = {self.text: self.text}
+            return [(self.text, SimpleNamespace(overview_title=self.text, overview=lambda: shown))]
+        if interface is IAlerts:
+            alert = Alert(self.text, False, self.text, self.text, self.text)
+            return [(self.text, SimpleNamespace(alerts=lambda: [alert]))]
         if interface is not IAdminPage:
             return []
         table = PageTable(self.text, (self.text, "b"), [(self.text, 1)], self.text)

@@ -78,6 +78,7 @@ class SqliteStorage:
         metrics = context.metrics
         self._pending_gauge = metrics.gauge("storage_pending_bytes", "Bytes that wait to be written.")
         self._free_gauge = metrics.gauge("storage_free_bytes", "Bytes free on the disk of the storage.")
+        self._floor_gauge = metrics.gauge("storage_floor_bytes", "Free bytes under which nothing grows (free_space).")
         self._commits = metrics.counter("storage_commits_total", "Groups of writes made durable.", ("store",))
         self._seconds = metrics.counter(
             "storage_commit_seconds_total", "Seconds from asking for a commit to its end.", ("store",)
@@ -177,6 +178,7 @@ class SqliteStorage:
         """Take new bounds; they count from the next write on."""
         assert isinstance(config, SqliteConfig)
         self.config = config
+        self._floor_gauge.set(config.free_space)
         self._low = self.spare() <= 0
 
     # For the stores
@@ -255,6 +257,7 @@ class SqliteStorage:
     def _noted(self, free: int) -> None:
         self._free = free
         self._free_gauge.set(free)
+        self._floor_gauge.set(self.config.free_space)
         low = self.spare() <= 0
         if low is not self._low:
             self._low = low
