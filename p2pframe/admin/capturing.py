@@ -90,6 +90,7 @@ class Captures:
         head: dict[str, str | float] = {
             "network": session.network, "address": str(session.address), "transport": session.transport,
             "protocol": protocol, "agent": session.agent, "began": began,
+            "slot": session.slot.value, "heard": sum(session.messages_in.values()),
         }  # fmt: skip
 
         def heard(way: str, data: bytes) -> None:
