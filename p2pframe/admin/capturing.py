@@ -38,6 +38,7 @@ class Capture:
         self.held_size = 0
         self.timer: IDelayedCall | None = None
         self.limit: IDelayedCall | None = None
+        self.untap: Callable[[], None] = lambda: None
 
 
 class Captures:
@@ -96,8 +97,10 @@ class Captures:
         def heard(way: str, data: bytes) -> None:
             self._take(capture, encode_record(Record(clock.seconds() - start, way, data)))
 
-        if not self._control.tap(session.network, session.id, heard):
+        untap = self._control.tap(session.network, session.id, heard)
+        if untap is None:
             raise CaptureRefused("the session has ended")
+        capture.untap = untap
         self._open[key] = capture
         if self._unsubscribe is None:
             self._unsubscribe = self._view.subscribe(self._happened)
@@ -184,7 +187,7 @@ class Captures:
         capture = self._open.pop(key, None)
         if capture is None:
             return
-        self._control.tap(*key, None)
+        capture.untap()
         if capture.limit is not None and capture.limit.active():
             capture.limit.cancel()
         if capture.held:

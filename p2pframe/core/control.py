@@ -15,11 +15,13 @@ from p2pframe.core.bans import NODE
 from p2pframe.core.reconfiguring import apply, change
 from p2pframe.errors import P2PFrameError
 from p2pframe.interfaces import (
+    AddressGroups,
     AddressView,
     Event,
     INodeControl,
     INodeView,
     NetworkView,
+    SessionStory,
     SettingView,
     Spread,
     Visit,
@@ -67,15 +69,28 @@ class View:
         """See `INodeView.latest`."""
         return self._node.events.latest(limit, network, session)
 
-    def spreads(self, network: str, limit: int = 100) -> Sequence[Spread]:
+    def story(self, network: str, session: SessionId) -> SessionStory | None:
+        """See `INodeView.story`."""
+        held = self._node.networks.get(network)
+        return held.story(session) if held is not None else None
+
+    def spreads(self, network: str, limit: int = 100, topic: str | None = None) -> Sequence[Spread]:
         """See `INodeView.spreads`."""
-        return self._node.networks[network].items.spreads(limit)
+        return self._node.networks[network].items.spreads.latest(limit, topic)
+
+    def spread(self, network: str, topic: str, id: bytes) -> Spread | None:
+        """See `INodeView.spread`."""
+        return self._node.networks[network].items.spreads.one(topic, id)
 
     def addresses(
         self, network: str, offset: int = 0, limit: int = 100, source: str | None = None
     ) -> Sequence[AddressView]:
         """See `INodeView.addresses`."""
         return self._node.networks[network].book.views(offset, limit, source)
+
+    def address_groups(self, network: str) -> AddressGroups:
+        """See `INodeView.address_groups`."""
+        return self._node.networks[network].address_groups()
 
     def numbers(self) -> Mapping[str, Mapping[tuple[str, ...], float]]:
         """See `INodeView.numbers`."""
@@ -165,13 +180,12 @@ class Control:
         found.protected = protected
         return True
 
-    def tap(self, network: str, session: SessionId, callback: Callable[[str, bytes], None] | None) -> bool:
+    def tap(
+        self, network: str, session: SessionId, callback: Callable[[str, bytes], None]
+    ) -> Callable[[], None] | None:
         """See `INodeControl.tap`."""
         found = self._session(network, session)
-        if found is None:
-            return False
-        found.tap(callback)
-        return True
+        return found.tap(callback) if found is not None else None
 
     def reconfigure(self, path: str | Path) -> Deferred[Sequence[str]]:
         """See `INodeControl.reconfigure`."""

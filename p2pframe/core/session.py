@@ -24,6 +24,7 @@ from p2pframe.core.lifecycle import new_lifecycle
 from p2pframe.core.link import Link
 from p2pframe.core.send_queue import CHUNK, SendQueue
 from p2pframe.core.snapshots import snapshot_of
+from p2pframe.core.story import Story
 from p2pframe.core.upgrading import UpgradeChain
 from p2pframe.errors import HandshakeFailed, UnreadableStream
 from p2pframe.interfaces import IConversation, ILink, ISession, ITransport
@@ -64,10 +65,10 @@ class Session(Protocol):
     # A dict of this many attributes takes 1.2 kB more, of the 8 kB that an idle session may cost.
     __slots__ = (
         "_ahead", "_blocked_since", "_budget", "_conversation", "_deadline", "_excess_last", "_excess_since", "_held",
-        "_latest", "_life", "_links", "_pending", "_proving", "_queue", "_refill", "_seconds", "_tap", "_upgrades",
+        "_latest", "_life", "_links", "_pending", "_proving", "_queue", "_refill", "_seconds", "_taps", "_upgrades",
         "address", "close_evidence", "close_reason", "closing", "counters", "expected_peer", "handshake",
         "handshaking", "id", "inbound", "info", "netgroup", "network", "now", "on_end", "protected", "slot", "state",
-        "unread", "useful_count", "via", "visiting", "was_open", "writable",
+        "story", "unread", "useful_count", "via", "visiting", "was_open", "writable",
     )  # fmt: skip
 
     def __init__(
@@ -88,6 +89,7 @@ class Session(Protocol):
         self.now = self._seconds()
         self.counters = SessionCounters(self.now)
         self.state = "connecting"
+        self.story = Story(self.now)
         self.closing = False
         self.writable = True
         self.netgroup = netgroup(address)
@@ -102,7 +104,7 @@ class Session(Protocol):
         self._conversation: IConversation = network.protocol.conversation(self)
         self._upgrades: UpgradeChain | None = None
         self._links: dict[Topic, Link] | None = None
-        self._tap: Callable[[str, bytes], None] | None = None
+        self._taps: tuple[Callable[[str, bytes], None], ...] | None = None
         self._held = 0
         self._pending: bytearray | None = None
         self._queue: SendQueue | None = None
@@ -153,8 +155,6 @@ class Session(Protocol):
         counters = self.counters
         self.now = counters.last_receive = self._seconds()
         counters.bytes_in += len(data)
-        if self._tap is not None:
-            self._show("in", data)
         if self.closing:
             return
         if self._held or self.state == "connecting":
@@ -182,6 +182,7 @@ class Session(Protocol):
     def enter(self, state: str) -> None:
         """A state was entered."""
         self.state = state
+        self.story.entered(state, self._seconds())
         self.closing = state in ("closing", "closed")
 
     def begin_handshake(self) -> None:
@@ -255,7 +256,7 @@ class Session(Protocol):
             return
         counters = self.counters
         counters.bytes_out += len(data)
-        if self._tap is not None:
+        if self._taps is not None:
             self._show("out", data)
         if self._upgrades:
             try:
@@ -356,9 +357,10 @@ class Session(Protocol):
         else:
             self.wire.abortConnection()
 
-    def tap(self, callback: Callable[[str, bytes], None] | None) -> None:
-        """Show every byte to a callback, or stop doing so."""
-        self._tap = callback
+    def tap(self, callback: Callable[[str, bytes], None]) -> Callable[[], None]:
+        """Show the conversation's bytes to one more callback. Returns what ends that."""
+        self._taps = (*(self._taps or ()), callback)
+        return lambda: self._untap(callback)
 
     def tick(self, now: float) -> None:
         """Look at the deadlines; called for every session by the network's one timer."""
@@ -430,13 +432,16 @@ class Session(Protocol):
         self._failed(Failure(), where)
 
     def _show(self, way: str, data: bytes) -> None:
-        """Show bytes to the tap; one that raises is taken off."""
-        try:
-            if self._tap is not None:
-                self._tap(way, data)
-        except Exception:  # noqa: BLE001 - who looks on must not change what happens
-            self._tap = None
-            self.network.plugin_failed("tap", way, Failure())
+        """Show bytes to the taps; one that raises is taken off."""
+        for callback in self._taps or ():
+            try:
+                callback(way, data)
+            except Exception:  # noqa: BLE001 - who looks on must not change what happens
+                self._untap(callback)
+                self.network.plugin_failed("tap", way, Failure())
+
+    def _untap(self, callback: Callable[[str, bytes], None]) -> None:
+        self._taps = tuple(one for one in self._taps or () if one is not callback) or None
 
     def _proved(self, info: TransportInfo) -> None:
         self._proving = None
@@ -447,6 +452,7 @@ class Session(Protocol):
             self._life.proved()
             return
         self.state = "upgrading"
+        self.story.entered("upgrading", self._seconds())
         # Before an upgrade may be ready: what came early is for it to read, never for the conversation.
         early, self._pending = self._pending, None
         self._guard(self._begin_upgrades, "upgrade", "upgrade")
@@ -494,6 +500,8 @@ class Session(Protocol):
 
     def _give(self, data: bytes) -> None:
         """Hand bytes to the conversation, and count what it keeps of them."""
+        if self._taps is not None:
+            self._show("in", data)
         self._ahead += len(data)
         self._conversation.receive(data)
         self._recount()

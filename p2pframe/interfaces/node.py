@@ -13,6 +13,7 @@ from typing import TypeVar
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
+from p2pframe.interfaces.story import SessionStory
 from p2pframe.interfaces.visit import Visit
 from p2pframe.model import FoundAddress, PeerAddress, Penalty, SessionId, SessionSnapshot, Slot
 
@@ -35,11 +36,32 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class SpreadPeer:
+    """What a peer had to do with an item; where it is (None: it ended long ago).
+
+    Seconds after the first sight, None for never: `heard` when it announced the item to us (0: before it had come),
+    `told` when we announced or pushed it there, `served` when it asked us for it. `asked`: we had asked it.
+    """
+
+    session: SessionId
+    address: PeerAddress | None
+    heard: float | None
+    told: float | None
+    served: float | None
+    asked: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Spread:
     """How one item spread, as far as this node saw.
 
-    Unix time of the first sight, who brought it (None: our own), how many peers announced it to us, how many we told,
-    and the delays of the others' announcements after the first sight, in seconds (bounded).
+    Unix time of the first sight, who brought it (None: our own), how many announcements of it came in, how many peers
+    we told, and the delays of the others' announcements after the first sight, in seconds (bounded; 0 for those that
+    came before the item itself).
+
+    `duplicates` is how often it came in whole after the first time, `wasted` the bytes of that. `present` is how many
+    peers were there at the first sight, `reached` how many of these have told of it or were told. `address` is where
+    the source is; `peers`, where asked for, are in the order in which they first had to do with it.
     """
 
     topic: str
@@ -49,12 +71,19 @@ class Spread:
     heard_from: int
     told: int
     delays: tuple[float, ...]
+    duplicates: int = 0
+    wasted: int = 0
+    present: int = 0
+    reached: int = 0
+    address: PeerAddress | None = None
+    peers: tuple[SpreadPeer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class DiscoveryStatus:
     """How one discovery plugin has done: addresses that it found, those that were new, its failures since the latest
-    success with the latest error (empty for none), and in how many seconds it is tried again after one.
+    success with the latest error (empty for none), in how many seconds it is tried again after one, when it last
+    succeeded (unix seconds; 0: never yet), and in how many looks of how many.
     """
 
     found: int
@@ -62,6 +91,9 @@ class DiscoveryStatus:
     failures: int
     error: str
     next_try: float
+    last_success: float = 0.0
+    looks: int = 0
+    failed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +127,41 @@ class AddressView:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupHolds:
+    """What a netgroup has in the address book: its addresses, and how many of them stand in the tried table."""
+
+    netgroup: str
+    held: int
+    tried: int
+
+
+@dataclass(frozen=True, slots=True)
+class AgeHolds:
+    """Addresses of an age below `below` seconds (inf: any), and above the class before."""
+
+    below: float
+    held: int
+    tried: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddressGroups:
+    """The address book by netgroup and by age.
+
+    `groups` is how many netgroups there are, `largest` those of most addresses. The ages were counted at `counted`
+    (unix seconds; 0: that is not done yet): `known` by when they were taken in, `heard` by when they were last heard
+    of.
+    """
+
+    addresses: int = 0
+    groups: int = 0
+    largest: tuple[GroupHolds, ...] = ()
+    counted: float = 0.0
+    known: tuple[AgeHolds, ...] = ()
+    heard: tuple[AgeHolds, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SettingView:
     """One value of the configuration in force.
 
@@ -110,7 +177,7 @@ class SettingView:
 
 @dataclass(frozen=True, slots=True)
 class NetworkView:
-    """One network at a glance.
+    """One network at a glance. `topics` are those of its items.
 
     `messages` are what came in since it opened, over all sessions: (messages, bytes) by type. `discovery` is by plugin;
     several of one name are told apart by a number (`http`, `http#2`). `sources` are those that told of most addresses
@@ -126,6 +193,7 @@ class NetworkView:
     messages: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     discovery: Mapping[str, DiscoveryStatus] = field(default_factory=dict)
     sources: Mapping[str, SourceHolds] = field(default_factory=dict)
+    topics: tuple[str, ...] = ()
 
 
 T = TypeVar("T")
@@ -149,11 +217,32 @@ class INodeView(Interface):
     def latest(limit: int = 100, network: str | None = None, session: SessionId | None = None) -> Sequence[Event]:
         """The latest events that are still kept, newest first; of a network, or of one session of it, where given."""
 
-    def spreads(network: str, limit: int = 100) -> Sequence[Spread]:
-        """The latest items of a network and how they spread, newest first."""
+    def story(network: str, session: SessionId) -> SessionStory | None:
+        """How a session went, or went so far: states, scores, facts and what came of them; None where none is known.
+
+        Of those that have ended the latest are known (`limits.story_sessions`).
+        """
+
+    def spreads(network: str, limit: int = 100, topic: str | None = None) -> Sequence[Spread]:
+        """The latest items of a network and how they spread, newest first, without `peers`; of one topic where given.
+
+        Raises KeyError for a network that there is not.
+        """
+
+    def spread(network: str, topic: str, id: bytes) -> Spread | None:
+        """How one item spread, with its peers; None where it is not among the latest (`limits.spreads`).
+
+        Raises KeyError for a network that there is not.
+        """
 
     def addresses(network: str, offset: int = 0, limit: int = 100, source: str | None = None) -> Sequence[AddressView]:
         """A page of a network's address book, in the order in which they were taken in; of one source where given.
+
+        Raises KeyError for a network that there is not.
+        """
+
+    def address_groups(network: str) -> AddressGroups:
+        """A network's address book by netgroup and by age. Ages are counted in the background, at most every 10 s.
 
         Raises KeyError for a network that there is not.
         """
@@ -211,8 +300,13 @@ class INodeControl(Interface):
     def protect(network: str, session: SessionId, protected: bool = True) -> bool:
         """Keep a session from eviction and rotation; False where there is none of that id."""
 
-    def tap(network: str, session: SessionId, callback: Callable[[str, bytes], None] | None) -> bool:
-        """Call back with direction (`in`, `out`) and bytes of a session, or end that with None."""
+    def tap(network: str, session: SessionId, callback: Callable[[str, bytes], None]) -> Callable[[], None] | None:
+        """Call back with direction (`in`, `out`) and bytes of a session's conversation, as they are without upgrades.
+
+        What came in is shown when the conversation gets it, in the pieces in which it does, before it answers. A
+        session may have several taps; one that raises is taken off. Returns what ends this one, None where there is
+        no session of that id.
+        """
 
     def reconfigure(path: str | Path) -> Deferred[Sequence[str]]:
         """Check a whole config file and apply it.

@@ -53,9 +53,9 @@ class World:
 
     def tap(self, network, session, callback):
         if session == 99:
-            return False
+            return None
         self.taps[session] = callback
-        return True
+        return lambda: self.taps.update({session: None})
 
     def subscribe(self, callback):
         self.subscribers.append(callback)

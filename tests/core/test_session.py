@@ -331,6 +331,41 @@ def test_a_tap_that_raises_is_taken_off_and_the_session_goes_on(network, flush_l
     assert len(flush_logged_errors(RuntimeError)) == 1
 
 
+def test_taps_are_shown_what_the_conversation_hears_and_says_each_until_it_ends(network):
+    session = connect(network)
+    first, second = [], []
+    end_first = session.tap(lambda way, data: first.append((way, data)))
+    end_second = session.tap(lambda way, data: second.append((way, data)))
+    session.dataReceived(b"PING x\n")
+    assert first == second == [("in", b"PING x\n"), ("out", b"PONG x\n")]
+    end_first()
+    end_first()
+    session.dataReceived(b"PING y\n")
+    assert len(first) == 2
+    assert second[2:] == [("in", b"PING y\n"), ("out", b"PONG y\n")]
+    end_second()
+    assert session._taps is None, "idle again: one test of an attribute"
+
+
+def test_a_tap_that_ends_in_its_own_call_leaves_the_others_theirs(network):
+    session = connect(network)
+    heard = []
+    ends = [session.tap(lambda way, data: ends[0]()), session.tap(lambda way, data: heard.append(way))]
+    session.dataReceived(b"PING x\n")
+    assert heard == ["in", "out"]
+
+
+def test_what_is_held_back_is_shown_when_the_conversation_gets_it(network):
+    session = connect(network)
+    heard = []
+    session.tap(lambda way, data: heard.append((way, data)))
+    session._pause(1)
+    session.dataReceived(b"PING x\n")
+    assert heard == []
+    session._release(1)
+    assert heard[0] == ("in", b"PING x\n")
+
+
 def test_an_aborted_session_can_no_longer_open_or_be_ticked(network, monkeypatch):
     session = connect(network, hello=False)
     session.abort("test")

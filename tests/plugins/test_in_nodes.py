@@ -66,6 +66,24 @@ def psk(*keys):
     return f"    upgrades: [{', '.join(f'{{plugin: psk, key_file: {key}}}' for key in keys)}]"
 
 
+def test_a_tap_sees_what_is_said_and_nothing_of_the_encryption(cluster, tmp_path):
+    alice, bob = pair(cluster, psk(key_file(tmp_path, "team.key")))
+    heard = {"in": b"", "out": b""}
+
+    def tap(way, data):
+        heard[way] += data
+
+    [session] = opened(alice)
+    end = alice.control.tap("chat", session.id, tap)
+    say(cluster, bob, "hello alice")
+    say(cluster, alice, "hello bob")
+    cluster.net.run_until(lambda: b"hello bob" in heard["out"], 60.0)
+    assert b"hello alice" in heard["in"]
+    assert all(line.isascii() for line in heard.values())
+    end()
+    assert alice.control.tap("chat", 99, tap) is None
+
+
 def test_who_holds_the_key_talks_and_nothing_of_it_is_readable_on_the_wire(cluster, tmp_path):
     key = key_file(tmp_path, "team.key")
     alice, bob = pair(cluster, psk(key))

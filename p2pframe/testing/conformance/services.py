@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from p2pframe.interfaces import (
+    AddressGroups,
     AddressView,
     Event,
     IAddressBook,
@@ -25,6 +26,7 @@ from p2pframe.interfaces import (
     IScheduler,
     ISession,
     NetworkView,
+    SessionStory,
     SettingView,
     Spread,
     TopicRules,
@@ -203,15 +205,27 @@ class StandInView:
         """None."""
         return []
 
-    def spreads(self, network: str, limit: int = 100) -> Sequence[Spread]:
+    def story(self, network: str, session: SessionId) -> SessionStory | None:
+        """None."""
+        return None
+
+    def spreads(self, network: str, limit: int = 100, topic: str | None = None) -> Sequence[Spread]:
         """None."""
         return []
+
+    def spread(self, network: str, topic: str, id: bytes) -> Spread | None:
+        """None."""
+        return None
 
     def addresses(
         self, network: str, offset: int = 0, limit: int = 100, source: str | None = None
     ) -> Sequence[AddressView]:
         """None."""
         return []
+
+    def address_groups(self, network: str) -> AddressGroups:
+        """None."""
+        return AddressGroups()
 
     def providers(self, interface: type[T]) -> Sequence[tuple[str, T]]:
         """None."""
@@ -285,10 +299,12 @@ class StandInControl:
         self.calls.append(("protect", network, session, protected))
         return False
 
-    def tap(self, network: str, session: SessionId, callback: Callable[[str, bytes], None] | None) -> bool:
-        """Noted."""
+    def tap(
+        self, network: str, session: SessionId, callback: Callable[[str, bytes], None]
+    ) -> Callable[[], None] | None:
+        """Noted: there is no such session."""
         self.calls.append(("tap", network, session))
-        return False
+        return None
 
     def reconfigure(self, path: str | Path) -> Deferred[Sequence[str]]:
         """Noted."""
