@@ -16,7 +16,9 @@ from zope.interface import implementer
 
 from p2pframe.framing import MalformedMessage
 from p2pframe.interfaces import (
+    Alert,
     IAddressBook,
+    IAlerts,
     IContext,
     IConversation,
     IDatagramPort,
@@ -37,6 +39,7 @@ from p2pframe.interfaces import (
 from p2pframe.model import Fact, Floor, FoundAddress, Item, ItemId, Outcome, PeerAddress, Slot, Topic, Validation
 from p2pframe.plugin import plugin
 from p2pframe.protocols.bitcoin.addresses import NetworkAddress, legacy_address
+from p2pframe.protocols.bitcoin.alerts import ChainWatch
 from p2pframe.protocols.bitcoin.api import IBitcoin, Template, Tip
 from p2pframe.protocols.bitcoin.block import Block, parse_block
 from p2pframe.protocols.bitcoin.block_frames import BlockFrames
@@ -70,7 +73,7 @@ _NEAR = 6
 
 
 @plugin("bitcoin", config=BitcoinConfig)
-@implementer(INetworkProtocol, IBitcoin, IPeerExchange, ISeedNames, IStatus, IReconfigurable)
+@implementer(INetworkProtocol, IBitcoin, IPeerExchange, ISeedNames, IStatus, IAlerts, IReconfigurable)
 class BitcoinProtocol(Service):
     """Bitcoin's peer-to-peer protocol: headers, blocks and transactions of one chain."""
 
@@ -115,6 +118,7 @@ class BitcoinProtocol(Service):
             lambda: self.config, self.index, metrics, lambda: self.block_sync.chain.tip, self.header_sync.ask
         )
         self.progress = Progress(context, self.index, self.blocks)
+        self.watch = ChainWatch(context, self.index, lambda: self.block_sync.chain.tip)
         self._conversations: dict[Conversation, None] = {}
         self.exchange = PeerExchange(
             lambda: self.config, lambda: self.services, context, self.gossip, self._conversations, self.turned_away
@@ -152,6 +156,7 @@ class BitcoinProtocol(Service):
         self._timer.clock = self.context.reactor
         self._timer.start(1.0, now=False).addErrback(self._timer_failed)
         self.progress.started(self.tip())
+        self.watch.start()
 
     def stopService(self) -> Deferred[None]:
         """Stop; the storage writes what is pending."""
@@ -225,6 +230,10 @@ class BitcoinProtocol(Service):
             "chain": self.chain.name, "height": tip.height, "headers": self.index.height, "tip": tip.hash[::-1].hex(),
             "blocks": len(self.blocks), "transactions": len(self.pool), "syncing": self.syncing, "serves": self.serves,
         }  # fmt: skip
+
+    def alerts(self) -> Sequence[Alert]:
+        """See `IAlerts.alerts`."""
+        return self.watch.alerts()
 
     # --- what we serve ---
 
@@ -421,6 +430,7 @@ class BitcoinProtocol(Service):
 
     def _headers_added(self, peer: Conversation | None, added: AddResult) -> None:
         if added.change is not None:
+            self.watch.news()
             if added.change.disconnected:
                 self.block_sync.reorganised()
             self.block_sync.join()
@@ -470,6 +480,7 @@ class BitcoinProtocol(Service):
         self.block_sync.tick(now)
         self.laggards.tick(now)
         self.progress.tick(now)
+        self.watch.tick(now)
         if now - self._expired_at > 60.0:
             self._expired_at = now
             self._left_pool(self.pool.expire(now))
