@@ -30,7 +30,7 @@ V1 = "/api/v1"
 LARGEST = 50_000_000
 """Bytes of an answer at most."""
 PATIENCE = 30.0
-"""Seconds until an answer has come whole."""
+"""Seconds until an answer has come whole; of a download, until more of it comes."""
 DIALLING = 180.0
 """The same where the node itself has to wait for a peer."""
 _LINE = 1_000_000
@@ -113,8 +113,9 @@ class Client:
         self._open = False
 
     async def log_in(self) -> None:
-        """By a code of our own; a token needs none."""
+        """By a code of our own, also where a log-in has ended; a token needs none."""
         if self._place.key:
+            self._headers = {}
             answer = await self.post("/login", {"code": make_code(self._place.key, time.time(), SystemEntropy())})
             csrf = answer.get("csrf") if isinstance(answer, dict) else None
             if not isinstance(csrf, str):
@@ -133,7 +134,7 @@ class Client:
         """An answer, as JSON says it. Raises `RemoteError`."""
         return await self._ask("GET", path, query, None, PATIENCE)
 
-    async def post(self, path: str, body: Mapping[str, object], patience: float = PATIENCE) -> Any:
+    async def post(self, path: str, body: Mapping[str, object] | None = None, patience: float = PATIENCE) -> Any:
         """Ask for a change; None where the answer has no content. Raises `RemoteError`."""
         return await self._ask("POST", path, {}, body, patience)
 
@@ -179,6 +180,14 @@ class Client:
             raise self._silent(error) from None
         raise RemoteError(f"{self.url} has ended the stream: is the node stopping?")
 
+    async def download(self, path: str, take: Callable[[bytes], object], most: int) -> None:
+        """Give `take` the bytes of an answer as they come; it may take long, and not stand still. Raises `RemoteError`.
+        """
+        response = await self._in_time(self._response("GET", path, {}, None), PATIENCE)
+        if response.code != 200:
+            raise self._refused(response.code, await self._in_time(self._body(response), PATIENCE))
+        await self._collect(response, take, most)
+
     async def _ask(
         self, method: str, path: str, query: Mapping[str, str | int | None], body: object, patience: float
     ) -> Any:
@@ -219,20 +228,43 @@ class Client:
 
     async def _body(self, response: IResponse) -> bytes:
         parts: list[bytes] = []
+        await self._collect(response, parts.append, LARGEST)
+        return b"".join(parts)
+
+    async def _collect(self, response: IResponse, take: Callable[[bytes], object], most: int) -> None:
         size = 0
+        reading: Deferred[None] | None = None
+        still = False
+
+        def stand_still() -> None:
+            nonlocal still
+            still = True
+            if reading is not None:
+                reading.cancel()
+
+        timer = self._reactor.callLater(PATIENCE, stand_still)
 
         def collect(data: bytes) -> None:
             nonlocal size
             size += len(data)
-            if size > LARGEST:
-                raise RemoteError(f"{self.url} answers more than {LARGEST} bytes")
-            parts.append(data)
+            if size > most:
+                raise RemoteError(f"{self.url} answers more than {most} bytes")
+            take(data)
+            if timer.active():
+                timer.reset(PATIENCE)
 
         try:
-            await treq.collect(response, collect)
+            reading = treq.collect(response, collect)
+            await reading
         except _FAILED as error:
             raise self._silent(error) from None
-        return b"".join(parts)
+        except CancelledError:
+            if still:
+                raise RemoteError(f"{self.url} has sent nothing for {PATIENCE:g} s") from None
+            raise
+        finally:
+            if timer.active():
+                timer.cancel()
 
     def _refused(self, status: int, data: bytes) -> RemoteError:
         try:

@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import sys
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from p2pframe.admin.values import Happened, Node, Peer, Penalty
-from p2pframe.admin.words import duration
+from p2pframe.admin.values import Captured, Happened, Node, Peer, Penalty, Plain, Version
+from p2pframe.admin.words import amount, duration
 from p2pframe.logs import clean
 
 WIDE = 250
@@ -31,6 +33,12 @@ def moment(unix: float) -> str:
         return f"{unix:g}"
 
 
+def printable(text: str) -> str:
+    """One line without control characters, and without what the terminal can't say."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return clean(text).encode(encoding, "backslashreplace").decode(encoding)
+
+
 def event_line(one: Happened) -> str:
     """One event as one line, as the log has them."""
     about = [moment(one.time), one.kind]
@@ -38,7 +46,7 @@ def event_line(one: Happened) -> str:
     about += [one.address] if one.address else []
     about += [f"session {one.session}"] if one.session is not None else []
     fields = ", ".join(f"{name}={value}" for name, value in one.fields.items() if value not in (None, ""))
-    return clean(f"{' '.join(about)}{': ' if fields else ''}{fields}")
+    return printable(f"{' '.join(about)}{': ' if fields else ''}{fields}")
 
 
 def status(node: Node) -> None:
@@ -62,7 +70,7 @@ def status(node: Node) -> None:
 def peers(found: Sequence[Peer]) -> None:
     """A line each."""
     if not found:
-        _console().print("no peers")
+        console().print("no peers")
         return
     _table(
         ("network", "id", "address", "slot", "state", "age", "ping", "in", "out", "score", "agent"),
@@ -98,7 +106,7 @@ def peer(one: Peer) -> None:
 def bans(found: Sequence[Penalty]) -> None:
     """A line each."""
     if not found:
-        _console().print("nobody is kept out")
+        console().print("nobody is kept out")
         return
     _table(
         ("subject", "scope", "action", "until", "rule", "reason", "evidence"),
@@ -112,7 +120,7 @@ def bans(found: Sequence[Penalty]) -> None:
 def events(found: Sequence[Happened]) -> None:
     """A line each, oldest first."""
     if not found:
-        _console().print("nothing has happened")
+        console().print("nothing has happened")
         return
     _table(
         ("number", "time", "event", "network", "session", "address", "more"),
@@ -126,16 +134,56 @@ def events(found: Sequence[Happened]) -> None:
     )  # fmt: skip
 
 
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=WIDE)
+def changed(found: Mapping[str, Plain], back: Sequence[str], note: str) -> None:
+    """What is set over the file, and what the file would have instead."""
+    if not found:
+        console().print("nothing is set over the file")
+        return
+    _table(("key", "set to"), [(key, json.dumps(value, ensure_ascii=False)) for key, value in sorted(found.items())])
+    if back:
+        console().print("\ntaken back, it would be:")
+        for line in back:
+            console().print(_text(f"  {line}"))
+    if note:
+        console().print(_text(note))
+
+
+def history(found: Sequence[Version]) -> None:
+    """A line for each difference, the number at the first of a change."""
+    if not found:
+        console().print("nothing has been changed since the node started")
+        return
+    rows = []
+    for one in found:
+        first = (str(one.number), moment(one.time), one.who)
+        for number, line in enumerate(one.differences or ["no value in force"]):
+            rows.append((*(first if number == 0 else ("", "", "")), line))
+    _table(("number", "time", "by", "what changed"), rows, right=("number",))
+
+
+def captures(found: Sequence[Captured]) -> None:
+    """A line each."""
+    if not found:
+        console().print("there are no captures")
+        return
+    _table(
+        ("name", "size", ""),
+        [(one.name, amount(one.size), "under way" if one.running else "") for one in found],
+        right=("size",),
+    )
+
+
+def console() -> Console:
+    """Where tables go."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=WIDE)
 
 
 def _pairs(rows: Sequence[tuple[str, str]]) -> None:
     table = Table(show_header=False, box=None)
     for row in rows:
         table.add_row(*map(_text, row))
-    _console().print(table)
+    console().print(table)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
@@ -144,9 +192,9 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[s
         table.add_column(title, justify="right" if title in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(_text, row))
-    _console().print(table)
+    console().print(table)
 
 
 def _text(text: str) -> Text:
     # No markup: what a peer says of itself is no style.
-    return Text(clean(text))
+    return Text(printable(text))
