@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from p2pframe.endpoints import ListenAddress
 from p2pframe.model import PeerAddress
-from p2pframe.plugin import Duration, Field, PluginConfig, Size, live
+from p2pframe.plugin import Duration, Field, PluginConfig, Size, bound
 
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,252}[a-z0-9])?(:\d{1,5})?\Z|\[[0-9a-f:.]+\](:\d{1,5})?\Z")
 _LOOPBACK = ("127.0.0.1", "::1")
@@ -37,20 +37,93 @@ class AdminConfig(PluginConfig):
     certificate: Path | None = Field(None, description="PEM file with the certificate chain, for TLS.")
     private_key: Path | None = Field(None, description="PEM file with its private key (0600).")
     tokens: list[TokenConfig] = Field([], description="Tokens for scripts and Prometheus.")
-    sessions: int = Field(100, ge=1, description="Log-ins at once; with more the one that was idle longest ends.")
-    idle: Duration = Field(12 * 3600.0, ge=60, description="A log-in ends that was not used for so long.")
-    life: Duration = Field(7 * 86_400.0, ge=60, description="A log-in ends after so long, used or not.")
-    tries: int = Field(10, ge=1, description="Log-ins that one address may try at once; ten times as many of all.")
-    pause: Duration = Field(6.0, gt=0, description="Until it may try once more.")
-    captures: int = live(5, ge=1, description="Sessions captured at once.")
-    capture_largest: Size = live(20_000_000, ge=1000, description="Bytes of one capture; it ends there.")
-    capture_quota: Size = live(200_000_000, ge=1000, description="Bytes of all captures; then none is begun.")
-    capture_files: int = live(1_000, ge=1, description="Captures on disk; then none is begun.")
-    streams: int = live(20, ge=1, description="Event streams (open pages) at once.")
-    connections: int = Field(200, ge=1, description="Connections at once.")
-    largest_body: Size = Field(1_000_000, ge=1000, description="Bytes of a request's body.")
-    request_timeout: Duration = Field(20.0, gt=0, description="Within which a request has to have come whole.")
-    idle_timeout: Duration = Field(60.0, gt=0, description="After which an unused connection is ended.")
+    sessions: int = bound(
+        100,
+        ge=1,
+        description="Log-ins at once; with more the one that was idle longest ends.",
+        counter="admin_turned_away",
+        label="sessions",
+        live=False,
+    )
+    idle: Duration = bound(
+        12 * 3600.0, ge=60, description="A log-in ends that was not used for so long.", counter="", live=False
+    )
+    life: Duration = bound(
+        7 * 86_400.0, ge=60, description="A log-in ends after so long, used or not.", counter="", live=False
+    )
+    tries: int = bound(
+        10,
+        ge=1,
+        description="Log-ins that one address may try at once; ten times as many of all.",
+        counter="admin_turned_away",
+        label="tries",
+        live=False,
+    )
+    pause: Duration = bound(
+        6.0, gt=0, description="Until it may try once more.", counter="admin_turned_away", label="tries", live=False
+    )
+    captures: int = bound(
+        5, ge=1, description="Sessions captured at once.", counter="admin_turned_away", label="captures"
+    )
+    capture_largest: Size = bound(
+        20_000_000,
+        ge=1000,
+        description="Bytes of one capture; it ends there.",
+        counter="admin_turned_away",
+        label="capture_largest",
+    )
+    capture_quota: Size = bound(
+        200_000_000,
+        ge=1000,
+        description="Bytes of all captures; then none is begun.",
+        counter="admin_turned_away",
+        label="capture_quota",
+    )
+    capture_files: int = bound(
+        1_000,
+        ge=1,
+        description="Captures on disk; then none is begun.",
+        counter="admin_turned_away",
+        label="capture_files",
+    )
+    streams: int = bound(
+        20, ge=1, description="Event streams (open pages) at once.", counter="admin_turned_away", label="streams"
+    )
+    refresh_share: float = bound(
+        0.015,
+        gt=0,
+        le=1,
+        description="Share of a CPU that open pages may take to refresh themselves.",
+        counter="admin_requests",
+        label=("refresh", "kept"),
+    )
+    connections: int = bound(
+        200,
+        ge=1,
+        description="Connections at once.",
+        counter="admin_requests",
+        label=("connection", "connections"),
+        live=False,
+    )
+    largest_body: Size = bound(
+        1_000_000,
+        ge=1000,
+        description="Bytes of a request's body.",
+        counter="admin_requests",
+        label=("request", "413"),
+        live=False,
+    )
+    request_timeout: Duration = bound(
+        20.0,
+        gt=0,
+        description="Within which a request has to have come whole.",
+        counter="admin_requests",
+        label=("connection", "slow"),
+        live=False,
+    )
+    idle_timeout: Duration = bound(
+        60.0, gt=0, description="After which an unused connection is ended.", counter="", live=False
+    )
 
     @field_validator("hosts")
     @classmethod

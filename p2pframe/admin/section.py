@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
 
 import jinja2
 
 from p2pframe.admin import words
 from p2pframe.admin.access import Role
+from p2pframe.admin.rendering import Made, Rendering
 from p2pframe.admin.routes import Call, Closed, Problem, Reply, Route
 
 HTML = "text/html; charset=utf-8"
@@ -27,46 +28,73 @@ class Section(Protocol):
 
 
 class Maker:
-    """Makes pages out of templates. `more` gives the addresses and titles of pages that are not ours."""
+    """Makes pages out of templates. `more` gives the addresses and titles of pages that are not ours.
 
-    def __init__(self, more: Callable[[], Mapping[str, str]]) -> None:
+    `mark` stands for the token against forged changes until a page goes to a session: nobody can guess it.
+    """
+
+    def __init__(self, more: Callable[[], Mapping[str, str]], rendering: Rendering, mark: str) -> None:
         self._more = more
+        self._rendering = rendering
+        self._mark = mark
         self._templates = jinja2.Environment(
             loader=jinja2.PackageLoader("p2pframe.admin"), autoescape=True, undefined=jinja2.StrictUndefined,
             trim_blocks=True, lstrip_blocks=True,
         )  # fmt: skip
         self._templates.filters.update(words.FILTERS)
 
-    def made(self, template: str, call: Call, section: str, **values: object) -> Reply:
-        """A page of a template; `section` is the address in the menu that it is under."""
-        session = call.session
+    def made(self, template: str, call: Call, section: str, **values: object) -> Made:
+        """A page of a template; `section` is the address in the menu that it is under.
+
+        It is the same for all who have the role of who asks: nothing else of the call may be on it.
+        """
         # Who is not logged in is not told what the node has.
         more = self._more() if call.role is not None else {}
-        text = self._templates.get_template(template).render(
-            menu=[*MENU, *more.items()], section=section, csrf=session.csrf if session is not None else "",
-            may_change=call.role is not None and call.role >= Role.OPERATOR, now=call.now, **values,
+        return Made(
+            self._templates.get_template(template).generate(
+                menu=[*MENU, *more.items()], section=section, csrf=self._mark if call.session is not None else "",
+                may_change=call.role is not None and call.role >= Role.OPERATOR, now=call.now, **values,
+            )
         )  # fmt: skip
-        return Reply(text.encode("utf-8", "replace"), HTML)
 
     def page(
         self,
         path: str,
         summary: str,
-        handler: Callable[[Call], Reply],
+        handler: Callable[[Call], Made],
         query: type[Closed] | None = None,
         role: Role | None = Role.VIEWER,
     ) -> Route:
         """A page: what a person asked for and is not there is told on a page too, not in JSON."""
 
-        def shown(call: Call) -> Reply:
+        def begin(call: Call) -> Made:
             try:
                 return handler(call)
             except Problem as problem:
-                text: Any = problem.detail or problem.title
-                reply = self.made(
-                    "problem.html", call, "/" + path.split("/")[1], title=problem.title, detail=text
-                )  # fmt: skip
-                reply.status = problem.status
-                return reply
+                text = problem.detail or problem.title
+                made = self.made("problem.html", call, "/" + path.split("/")[1], title=problem.title, detail=text)
+                made.status = problem.status
+                return made
 
-        return Route("GET", path, role, summary, shown, query, content_type="text/html", page=True)
+        def answer(call: Call) -> Awaitable[Reply]:
+            return self._shown(path, call, lambda: begin(call))
+
+        return Route("GET", path, role, summary, answer, query, content_type="text/html", page=True)
+
+    async def _shown(self, path: str, call: Call, begin: Callable[[], Made]) -> Reply:
+        key = (
+            path, tuple(sorted(call.path.items())), call.query.model_dump_json() if call.query is not None else "",
+            call.role, call.session is not None,
+        )  # fmt: skip
+        rendering = self._rendering
+        if "x-refresh" not in call.headers:
+            shown = await rendering.opened(key, begin)
+            headers = []
+        else:
+            shown = await rendering.refreshed(key, begin)
+            headers = [("X-Refresh-After", f"{rendering.after():.1f}")]
+            if call.headers.get("if-none-match") == shown.tag:
+                return Reply(status=304, content_type="", headers=headers)
+        headers.append(("ETag", shown.tag))
+        text = shown.text.replace(self._mark, call.session.csrf) if call.session is not None else shown.text
+        return Reply(text.encode("utf-8", "replace"), HTML, shown.status, headers)

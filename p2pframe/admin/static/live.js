@@ -10,6 +10,8 @@ let waiting = false;
 let again = false;
 let pressed = false;
 let gone = false;
+let tag = "";
+let rest = 1000;
 
 // Makes `old` what `fresh` is. What is the same stays the same node: its focus, scroll position and selection last.
 function change(old, fresh) {
@@ -36,10 +38,17 @@ function change(old, fresh) {
   while (place) { const next = place.nextSibling; place.remove(); place = next; }
 }
 
-export async function refresh() {
+// What was done by hand is shown as it is now; a page that asks by itself may get what it has: see rendering.py.
+export async function refresh(byItself = false) {
   // A page of which nothing is live, or whose peer is gone, asks for nothing.
   if (gone || !document.querySelector("[data-refresh]")) return;
-  const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+  const headers = { accept: "text/html" };
+  if (byItself) headers["x-refresh"] = "1";
+  if (byItself && tag) headers["if-none-match"] = tag;
+  const answer = await fetch(location.href, { headers });
+  rest = 1000 * Math.max(1, Number(answer.headers.get("x-refresh-after")));
+  if (answer.status === 304) return;
+  tag = answer.headers.get("etag") ?? "";
   if (answer.redirected) { location.assign("/login"); return; }
   if (answer.status === 404) { gone = true; tell("This peer is connected no longer."); }
   if (!answer.ok) return;
@@ -64,10 +73,10 @@ export function soon() {
   waiting = true;
   setTimeout(async () => {
     if (held()) again = true;
-    else await refresh().catch(() => {});
+    else await refresh(true).catch(() => {});
     waiting = false;
     if (again) { again = false; soon(); }
-  }, 1000);
+  }, rest);
 }
 
 export function follow() {

@@ -1,0 +1,156 @@
+"""Pages are made in slices, so that no page of a thousand rows holds the reactor. Those that refresh themselves share
+what was made, and a bounded part of the CPU.
+
+A page that somebody opens is made for them, now. An open page that refreshes itself says so (`X-Refresh`), and what it
+has (`If-None-Match`): as long as the time that such pages may take is used up it gets what was made last, or 304, and
+is told when to come again (`X-Refresh-After`, seconds).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar, overload
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+SLICE = 0.004
+"""Seconds that a page is worked on in one turn of the reactor."""
+PIECES = 64
+"""Pieces of a template between two looks at the clock."""
+KEPT = 16
+"""Pages that are kept for others."""
+LONGEST = 60.0
+"""Seconds after which a page that refreshes itself is made anew, whatever it takes."""
+SOONEST = 1.0
+"""Seconds between two refreshes of a page."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Lazily(Sequence[R], Generic[T, R]):
+    """Each of `items` as `made` makes it, when it is its turn: a row of a page is made in the slice that it is in."""
+
+    def __init__(self, items: Sequence[T], made: Callable[[T], R]) -> None:
+        self._items = items
+        self._made = made
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[R]:
+        return map(self._made, self._items)
+
+    @overload
+    def __getitem__(self, index: int) -> R: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[R]: ...
+
+    def __getitem__(self, index: int | slice) -> R | Sequence[R]:
+        if isinstance(index, slice):
+            return Lazily(self._items[index], self._made)
+        return self._made(self._items[index])
+
+
+@dataclass(slots=True)
+class Made:
+    """A page whose text is still to come, piece by piece."""
+
+    pieces: Iterable[str]
+    status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A page as it was at a time (seconds of the reactor's clock); `tag` is its own."""
+
+    text: str
+    status: int
+    tag: str
+    time: float
+
+
+class Rendering:
+    """Makes pages, and keeps them for who asks for the same. `share` is that of a CPU which refreshing may take."""
+
+    def __init__(self, clock: IReactorTime, share: Callable[[], float], counted: Callable[[str], None]) -> None:
+        self._clock = clock
+        self._share = share
+        self._counted = counted
+        self._kept: dict[object, Shown] = {}
+        self._under_way: dict[object, list[Deferred[Shown]]] = {}
+        self._free = 0.0
+        """When the time is paid for that refreshing has taken."""
+        self._number = 0
+
+    def after(self) -> float:
+        """In how many seconds it is of use to refresh again."""
+        return max(SOONEST, self._free - self._clock.seconds())
+
+    async def opened(self, key: object, begin: Callable[[], Made]) -> Shown:
+        """The page as it is now."""
+        return await self._make(key, begin, [0.0])
+
+    async def refreshed(self, key: object, begin: Callable[[], Made]) -> Shown:
+        """The page as it is now, or as it was when there was time for it."""
+        now = self._clock.seconds()
+        kept = self._kept.get(key)
+        if kept is not None and (now < min(self._free, kept.time + LONGEST) or now - kept.time < SOONEST):
+            self._counted("kept")
+            return kept
+        waiting = self._under_way.get(key)
+        own: Deferred[Shown] = Deferred()
+        if waiting is not None:
+            self._counted("shared")
+            waiting.append(own)
+        else:
+            self._counted("made")
+            self._under_way[key] = [own]
+            # By itself: whoever asked first may go, and the others wait for it still.
+            Deferred.fromCoroutine(self._made_for_all(key, begin))
+        return await own
+
+    async def _made_for_all(self, key: object, begin: Callable[[], Made]) -> None:
+        spent = [0.0]
+        result: Shown | Failure
+        try:
+            result = await self._make(key, begin, spent)
+        except Exception:  # noqa: BLE001 - told to all who wait for it
+            result = Failure()
+        now = self._clock.seconds()
+        self._free = min(max(self._free, now) + spent[0] / self._share(), now + LONGEST)
+        for one in self._under_way.pop(key):
+            if not one.called:
+                one.callback(result)
+
+    async def _make(self, key: object, begin: Callable[[], Made], spent: list[float]) -> Shown:
+        clock = self._clock
+        pieces: list[str] = []
+        start = clock.seconds()
+        made = begin()
+        for number, piece in enumerate(made.pieces):
+            pieces.append(piece)
+            if number % PIECES == 0 and clock.seconds() - start > SLICE:
+                spent[0] += clock.seconds() - start
+                await _next_turn(clock)
+                start = clock.seconds()
+        text = "".join(pieces)
+        spent[0] += clock.seconds() - start
+        self._number += 1
+        shown = Shown(text, made.status, f'"{self._number}"', clock.seconds())
+        self._kept.pop(key, None)
+        if made.status == 200:
+            self._kept[key] = shown
+            if len(self._kept) > KEPT:
+                del self._kept[next(iter(self._kept))]
+        return shown
+
+
+def _next_turn(clock: IReactorTime) -> Awaitable[None]:
+    turn: Deferred[None] = Deferred(lambda _: call.cancel())
+    call = clock.callLater(0, turn.callback, None)
+    return turn
