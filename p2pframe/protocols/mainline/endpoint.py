@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from zope.interface import implementer
 
-from p2pframe.interfaces import IDatagramPort, IDatagramReceiver
+from p2pframe.interfaces import ICountsMessages, IDatagramPort, IDatagramReceiver
 from p2pframe.kademlia.routing_table import Contact, RoutingTable
 from p2pframe.model import PeerAddress
 from p2pframe.protocols.mainline import krpc
@@ -35,7 +35,12 @@ DEAF = 24
 """Queries without an answer in a row, from whoever, after which nobody's failures are counted."""
 
 
-@implementer(IDatagramReceiver)
+_KINDS = (
+    b"ping", b"find_node", b"get_peers", b"announce_peer", b"get", b"put", b"sample_infohashes",
+)  # fmt: skip
+
+
+@implementer(IDatagramReceiver, ICountsMessages)
 class Endpoint:
     """The DHT node behind one datagram port."""
 
@@ -76,11 +81,28 @@ class Endpoint:
         self._verifying: dict[PeerAddress, None] = {}
         self._verify_again = 0.0
         self._silent = 0
+        self._asked_us = {kind: [0, 0] for kind in _KINDS}
+        self._asked_other, self._answers, self._errors, self._unreadable = [0, 0], [0, 0], [0, 0], [0, 0]
+
+    @property
+    def messages(self) -> Mapping[str, tuple[int, int]]:
+        """See `ICountsMessages.messages`: queries by what they ask, then what is no query."""
+        found = {kind.decode(): counts for kind, counts in self._asked_us.items()}
+        found |= {
+            "other query": self._asked_other, "response": self._answers, "error": self._errors,
+            "unreadable": self._unreadable,
+        }  # fmt: skip
+        return {kind: (messages, size) for kind, (messages, size) in found.items()}
 
     @property
     def label(self) -> str:
         """Names it in storage and in the log: where it is bound."""
         return str(self.port.address)
+
+    @property
+    def silent(self) -> int:
+        """Queries of ours in a row that nobody has answered."""
+        return self._silent
 
     def opened(self, own: int | None) -> None:
         """The port is bound; `own` is the id that it had before a restart, if any."""
@@ -112,12 +134,20 @@ class Endpoint:
             message = krpc.parse(data)
         except Malformed as error:
             dht.malformed.add(1, error.reason)
+            self._unreadable[0] += 1
+            self._unreadable[1] += len(data)
             if error.transaction is not None and not dht.config.read_only:
                 self._send(dht.answers.refuse(error.transaction, error.reason, source, len(data)), source)
             return
         if isinstance(message, Query):
+            counts = self._asked_us.get(message.method, self._asked_other)
+            counts[0] += 1
+            counts[1] += len(data)
             self._asked(message, source, len(data))
         else:
+            counts = self._answers if isinstance(message, Response) else self._errors
+            counts[0] += 1
+            counts[1] += len(data)
             self._replied(message, source)
 
     def _asked(self, query: Query, source: PeerAddress, size: int) -> None:

@@ -22,6 +22,9 @@ from zope.interface import implementer
 
 from p2pframe.errors import P2PFrameError
 from p2pframe.interfaces import (
+    Alert,
+    BucketView,
+    IAlerts,
     IContext,
     IConversation,
     IDatagramPort,
@@ -31,6 +34,7 @@ from p2pframe.interfaces import (
     INetworkProtocol,
     IReconfigurable,
     IRendezvous,
+    IRoutingTables,
     ISeedNames,
     ISession,
     IStatus,
@@ -42,6 +46,7 @@ from p2pframe.interfaces import (
 )
 from p2pframe.model import PeerAddress, Topic
 from p2pframe.plugin import plugin
+from p2pframe.protocols.mainline.alerts import DhtWatch
 from p2pframe.protocols.mainline.api import Found, IMainline, Peers, Put, Sample, Scrape, StoredItem, infohash
 from p2pframe.protocols.mainline.bencode import Value
 from p2pframe.protocols.mainline.config import MainlineConfig
@@ -58,7 +63,8 @@ ROUTERS = ("router.bittorrent.com", "dht.transmissionbt.com", "router.utorrent.c
 
 @plugin("mainline", config=MainlineConfig)
 @implementer(
-    INetworkProtocol, IMainline, IRendezvous, IVisitor, IHoldsPeers, ISeedNames, IStatus, IReconfigurable
+    INetworkProtocol, IMainline, IRendezvous, IRoutingTables, IVisitor, IHoldsPeers, ISeedNames, IStatus, IAlerts,
+    IReconfigurable,
 )  # fmt: skip
 class MainlineProtocol(Service):
     """The BitTorrent DHT: peers of infohashes and small items, kept by whoever takes part."""
@@ -78,6 +84,7 @@ class MainlineProtocol(Service):
         self._keeping = Keeping(self.dht, self._items)
         self._upkeep = Upkeep(self.dht, self._keeping.save)
         self.dht.on_moved = self._upkeep.moved
+        self._watch = DhtWatch(self.dht)
         self._topics: dict[str, None] = {}
 
     # --- life ---
@@ -158,6 +165,22 @@ class MainlineProtocol(Service):
             shown[f"id {endpoint.label}"] = f"{endpoint.own:040x}"
             shown[f"seen as {endpoint.label}"] = endpoint.voting.address or "not known yet"
         return shown
+
+    def buckets(self) -> Sequence[BucketView]:
+        """See `IRoutingTables.buckets`."""
+        now, unix = self.context.reactor.seconds(), self.context.unix_time()
+        return [
+            BucketView(
+                endpoint.label, one.depth, one.own, endpoint.table.k, one.good, one.questionable, one.bad, one.waiting,
+                unix - (now - one.touched) if one.touched else 0.0,
+            )
+            for endpoint in self.dht.endpoints
+            for one in endpoint.table.states(now)
+        ]  # fmt: skip
+
+    def alerts(self) -> Sequence[Alert]:
+        """See `IAlerts.alerts`."""
+        return self._watch.alerts()
 
     # --- what others ask ---
 
