@@ -170,6 +170,56 @@ def live(default: Any, *, description: str, **constraints: Any) -> Any:
     return Field(default, description=description, json_schema_extra={"live": True}, **constraints)
 
 
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What `bound` says of a config field.
+
+    `counter` is the metric that counts what the bound turned away, as it is named where it is made; empty where nothing
+    is ever turned away (a pace, a time that runs out, the size of an answer of ours). `label` are the values of its
+    labels that stand for this bound; none: all. `refuses` are the reasons of refusals, ends of sessions and verdicts
+    that it leads to, `slot` the class of slots that it is the number of, `unit` is `bytes`, `seconds` or empty.
+    """
+
+    counter: str
+    label: tuple[str, ...] = ()
+    refuses: tuple[str, ...] = ()
+    slot: str = ""
+    unit: str = ""
+
+
+def bound(
+    default: Any = ...,
+    *,
+    counter: str,
+    label: str | tuple[str, ...] = (),
+    refuses: tuple[str, ...] = (),
+    slot: str = "",
+    live: bool = True,
+    description: str,
+    **constraints: Any,
+) -> Any:
+    """A config field that is a bound, and says what counts what it turns away; see `Bound`.
+
+    So the node can show every bound with its counter, and explain a refusal by the key that sets it. It may be changed
+    while the node runs, unless `live` is False.
+    """
+    said = {"counter": counter, "label": (label,) if isinstance(label, str) else label, "refuses": refuses, "slot": slot}
+    extra: Any = {"live": live, "bound": said}
+    return Field(default, description=description, json_schema_extra=extra, **constraints)
+
+
+def bound_of(model: type[BaseModel], name: str) -> Bound | None:
+    """What a field of a config model says of itself as a bound; None where it is none."""
+    info = model.model_fields[name]
+    extra = info.json_schema_extra
+    said: Any = extra.get("bound") if isinstance(extra, dict) else None
+    if said is None:
+        return None
+    reads = [one.func for one in info.metadata if isinstance(one, BeforeValidator)]
+    unit = "bytes" if parse_size in reads else "seconds" if parse_duration in reads else ""
+    return Bound(said["counter"], tuple(said["label"]), tuple(said["refuses"]), said["slot"], unit)
+
+
 def is_live(model: type[BaseModel], name: str) -> bool:
     """Whether a field of a config model is marked live."""
     extra = model.model_fields[name].json_schema_extra
@@ -221,6 +271,7 @@ def plugin(
 
 __all__ = [
     "Address",
+    "Bound",
     "Duration",
     "Field",
     "PeerIdHex",
@@ -228,6 +279,8 @@ __all__ = [
     "PluginConfig",
     "PluginSpec",
     "Size",
+    "bound",
+    "bound_of",
     "is_live",
     "live",
     "parse_duration",

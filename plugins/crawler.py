@@ -41,7 +41,7 @@ from zope.interface import implementer
 from p2pframe.errors import P2PFrameError, VisitRefused
 from p2pframe.interfaces import IAddressBook, IApplication, IContext, INodeControl, IReconfigurable, Visit
 from p2pframe.model import PeerAddress, netgroup
-from p2pframe.plugin import Duration, Field, PluginConfig, live, plugin
+from p2pframe.plugin import Duration, Field, PluginConfig, bound, live, plugin
 
 SCHEMA = 1
 """The database's version (`PRAGMA user_version`)."""
@@ -81,20 +81,43 @@ class CrawlerConfig(PluginConfig):
 
     network: str = Field(min_length=1, description="The network of this node that is walked.")
     database: Path | None = Field(None, description="The SQLite file; unset: crawl.sqlite in the application's folder.")
-    rate: float = live(2.0, gt=0, le=1000, description="Visits in a second, in the long run.")
-    concurrency: int = live(16, ge=1, le=1000, description="Visits under way at once.")
-    netgroup_pause: Duration = live(1.0, ge=0, description="Between two visits in one netgroup (IPv4 /16, IPv6 /32).")
+    rate: float = bound(2.0, gt=0, le=1000, description="Visits in a second, in the long run.", counter="")
+    concurrency: int = bound(16, ge=1, le=1000, description="Visits under way at once.", counter="")
+    netgroup_pause: Duration = bound(
+        1.0, ge=0, description="Between two visits in one netgroup (IPv4 /16, IPv6 /32).", counter=""
+    )
     revisit: Duration = live(21_600.0, ge=1, description="A peer that answered is called on again after this, about.")
     retry: Duration = live(21_600.0, ge=1, description="The same for one that did not; twice as long each time.")
-    wait: Duration = live(20.0, gt=0, description="How long a visit may take.")
-    ask: int = live(1000, ge=0, le=10_000, description="Addresses that a peer is asked for.")
-    visits: int = live(0, ge=0, description="Ends after so many visits; 0: goes on.")
-    nodes: int = live(1_000_000, ge=1, description="Addresses remembered; beyond it new ones are left out and counted.")
-    avoid: tuple[Annotated[str, AfterValidator(_subject)], ...] = live(
-        (), max_length=10_000, description="Addresses and networks that are never called on."
+    wait: Duration = bound(
+        20.0, gt=0, description="How long a visit may take.", counter="crawler_visits", label="failed"
+    )
+    ask: int = bound(
+        1000,
+        ge=0,
+        le=10_000,
+        description="Addresses that a peer is asked for.",
+        counter="crawler_left_out",
+        label="more than asked for",
+    )
+    visits: int = bound(0, ge=0, description="Ends after so many visits; 0: goes on.", counter="")
+    nodes: int = bound(
+        1_000_000,
+        ge=1,
+        description="Addresses remembered; beyond it new ones are left out and counted.",
+        counter="crawler_left_out",
+        label="nodes",
+    )
+    avoid: tuple[Annotated[str, AfterValidator(_subject)], ...] = bound(
+        (),
+        max_length=10_000,
+        description="Addresses and networks that are never called on.",
+        counter="crawler_left_out",
+        label="avoid",
     )
     flush: Duration = live(5.0, ge=0.1, description="How often results are written.")
-    queue: int = live(2_000, ge=1, description="Results that may wait to be written; then the crawl rests.")
+    queue: int = bound(
+        2_000, ge=1, description="Results that may wait to be written; then the crawl rests.", counter="crawler_rests"
+    )
 
 
 class Result(NamedTuple):

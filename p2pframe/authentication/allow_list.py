@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from p2pframe.interfaces import IAuthenticator, IContext, IReconfigurable
 from p2pframe.model import ALLOW, Action, HandshakeInfo, PeerAddress, Slot, Verdict
-from p2pframe.plugin import PeerIdHex, PluginConfig, live, plugin
+from p2pframe.plugin import PeerIdHex, PluginConfig, bound, live, plugin
 
 _RULE = "authentication.allow-list"
 
@@ -47,12 +47,29 @@ Network = Annotated[str, AfterValidator(_network)]
 class AllowListConfig(PluginConfig):
     """Options of the `allow-list` authenticator."""
 
-    addresses: tuple[Host, ...] = live((), max_length=10_000, description="Addresses, without port.")
-    networks: tuple[Network, ...] = live(
-        (), max_length=1_000, description="Networks, such as 192.0.2.0/24 or 2001:db8::/32."
+    addresses: tuple[Host, ...] = bound(
+        (),
+        max_length=10_000,
+        description="Addresses, without port.",
+        counter="refusals",
+        label="not-listed",
+        refuses=("not-listed",),
     )
-    peer_ids: tuple[PeerIdHex, ...] = live(
-        (), max_length=10_000, description="Peer ids in hex, where the transport proves them."
+    networks: tuple[Network, ...] = bound(
+        (),
+        max_length=1_000,
+        description="Networks, such as 192.0.2.0/24 or 2001:db8::/32.",
+        counter="refusals",
+        label="not-listed",
+        refuses=("not-listed",),
+    )
+    peer_ids: tuple[PeerIdHex, ...] = bound(
+        (),
+        max_length=10_000,
+        description="Peer ids in hex, where the transport proves them.",
+        counter="refusals",
+        label="not-listed",
+        refuses=("not-listed",),
     )
     dialled: bool = live(True, description="Ask it of peers that we dialled too, not only of those that dialled us.")
 

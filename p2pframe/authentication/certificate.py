@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from p2pframe.interfaces import IAuthenticator, IContext, IReconfigurable
 from p2pframe.model import ALLOW, Action, HandshakeInfo, PeerAddress, Slot, Verdict
-from p2pframe.plugin import Pin, PluginConfig, live, plugin
+from p2pframe.plugin import Pin, PluginConfig, bound, live, plugin
 
 _RULE = "authentication.certificate"
 _ATTRIBUTES = {
@@ -62,15 +62,31 @@ NamePattern = Annotated[str, AfterValidator(_pattern)]
 class CertificateConfig(PluginConfig):
     """Options of the `certificate` authenticator: each one that is given must hold."""
 
-    subject: Attributes = live({}, description="What the subject must say, such as {O: Example, OU: nodes}.")
-    issuer: Attributes = live({}, description="What the issuer must say.")
-    names: tuple[NamePattern, ...] = live(
+    subject: Attributes = bound(
+        {},
+        description="What the subject must say, such as {O: Example, OU: nodes}.",
+        counter="refusals",
+        label="wrong-subject",
+        refuses=("wrong-subject",),
+    )
+    issuer: Attributes = bound(
+        {}, description="What the issuer must say.", counter="refusals", label="wrong-issuer", refuses=("wrong-issuer",)
+    )
+    names: tuple[NamePattern, ...] = bound(
         (),
         max_length=1_000,
         description="One of these must be a subjectAltName; *.example.org stands for one label more.",
+        counter="refusals",
+        label="wrong-name",
+        refuses=("wrong-name",),
     )
-    pins: tuple[Pin, ...] = live(
-        (), max_length=10_000, description="SHA-256 of SubjectPublicKeyInfo: the key must be one of these."
+    pins: tuple[Pin, ...] = bound(
+        (),
+        max_length=10_000,
+        description="SHA-256 of SubjectPublicKeyInfo: the key must be one of these.",
+        counter="refusals",
+        label="wrong-key",
+        refuses=("wrong-key",),
     )
     dialled: bool = live(True, description="Ask it of peers that we dialled too, not only of those that dialled us.")
 

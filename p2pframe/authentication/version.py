@@ -8,7 +8,7 @@ from zope.interface import implementer
 
 from p2pframe.interfaces import IAuthenticator, IContext, IReconfigurable
 from p2pframe.model import ALLOW, Action, HandshakeInfo, Slot, Verdict
-from p2pframe.plugin import PluginConfig, live, plugin
+from p2pframe.plugin import PluginConfig, bound, plugin
 
 _RULE = "authentication.version"
 
@@ -16,16 +16,29 @@ _RULE = "authentication.version"
 class VersionConfig(PluginConfig):
     """Options of the `version` authenticator."""
 
-    minimum: int = live(
-        0, ge=0, description="The least protocol version; peers that name none are then refused. 0: any."
+    minimum: int = bound(
+        0,
+        ge=0,
+        description="The least protocol version; peers that name none are then refused. 0: any.",
+        counter="refusals",
+        label="old-version",
+        refuses=("old-version",),
     )
-    services: tuple[str, ...] = live(
+    services: tuple[str, ...] = bound(
         (),
         max_length=64,
         description="Services that a peer must offer where we dialled it, as the protocol names them (NETWORK).",
+        counter="refusals",
+        label="missing-services",
+        refuses=("missing-services",),
     )
-    inbound_services: tuple[str, ...] = live(
-        (), max_length=64, description="Services that a peer must offer where it dialled us."
+    inbound_services: tuple[str, ...] = bound(
+        (),
+        max_length=64,
+        description="Services that a peer must offer where it dialled us.",
+        counter="refusals",
+        label="missing-services",
+        refuses=("missing-services",),
     )
 
 

@@ -149,7 +149,7 @@ def _plugin(
 def _plain(value: Any) -> Any:
     """Without what only this package reads, and with defaults that JSON can hold."""
     if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items() if k not in ("renamed_from", "live")}
+        return {k: _plain(v) for k, v in value.items() if k not in ("renamed_from", "live", "bound")}
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
     try:

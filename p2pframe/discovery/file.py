@@ -24,7 +24,7 @@ from zope.interface import implementer
 from p2pframe.errors import P2PFrameError
 from p2pframe.interfaces import DiscoveryState, IContext, IDiscovery, IReconfigurable
 from p2pframe.model import FoundAddress, PeerAddress
-from p2pframe.plugin import Duration, Field, PluginConfig, Size, live, plugin
+from p2pframe.plugin import Duration, Field, PluginConfig, Size, bound, live, plugin
 
 _SHOWN = 80
 
@@ -38,7 +38,13 @@ class FileConfig(PluginConfig):
     )
     look: Duration = live(5.0, ge=0.1, description="How often the file is looked at.")
     again: Duration = live(3600.0, ge=1, description="How often it is read though it has not changed.")
-    largest: Size = live(1_000_000, ge=1, description="Bytes of the file that are read; the rest is counted.")
+    largest: Size = bound(
+        1_000_000,
+        ge=1,
+        description="Bytes of the file that are read; the rest is counted.",
+        counter="file_left",
+        label="bytes",
+    )
 
 
 class Stamp(NamedTuple):

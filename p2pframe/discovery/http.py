@@ -47,7 +47,7 @@ from zope.interface import implementer
 from p2pframe.errors import P2PFrameError, PluginError
 from p2pframe.interfaces import DiscoveryState, IContext, IDiscovery, IHostReactor, IReconfigurable
 from p2pframe.model import FoundAddress, PeerAddress
-from p2pframe.plugin import Duration, Field, Pin, PluginConfig, Size, live, plugin
+from p2pframe.plugin import Duration, Field, Pin, PluginConfig, Size, bound, live, plugin
 
 _SIGNATURE = 64
 _SERIALS = 2**63
@@ -71,9 +71,23 @@ class HttpConfig(PluginConfig):
     ca: Path | None = Field(None, description="A PEM file of the only authorities to trust; unset: the system's.")
     port: int | None = live(None, ge=1, le=65535, description="Port of peers without one; unset: the protocol's own.")
     interval: Duration = live(3600.0, ge=1, description="How often it is fetched.")
-    timeout: Duration = live(20.0, gt=0, description="How long a fetch may take in all.")
-    largest: Size = live(1_000_000, ge=100, description="Bytes of a list; a longer one is refused.")
-    skew: Duration = live(60.0, ge=0, description="How long past its time a list is still good: clocks differ.")
+    timeout: Duration = bound(
+        20.0, gt=0, description="How long a fetch may take in all.", counter="http_lists", label="refused"
+    )
+    largest: Size = bound(
+        1_000_000,
+        ge=100,
+        description="Bytes of a list; a longer one is refused.",
+        counter="http_lists",
+        label="refused",
+    )
+    skew: Duration = bound(
+        60.0,
+        ge=0,
+        description="How long past its time a list is still good: clocks differ.",
+        counter="http_lists",
+        label="refused",
+    )
 
 
 class SignedList(NamedTuple):

@@ -14,20 +14,25 @@ from zope.interface import implementer
 
 from p2pframe.interfaces import IContext, ILink, IReconfigurable, IRelayPolicy
 from p2pframe.model import Item, ItemId, SessionId, Topic
-from p2pframe.plugin import Duration, PluginConfig, live, plugin
+from p2pframe.plugin import Duration, PluginConfig, bound, live, plugin
 
 
 class FloodConfig(PluginConfig):
     """How much is remembered and held back for each link."""
 
-    known: int = live(
+    known: int = bound(
         1000,
         ge=1,
         le=100_000,
         description="Ids of one generation of what a link is known to have: up to twice as many are kept.",
+        counter="",
     )
-    queue: int = live(
-        1000, ge=1, le=100_000, description="Items held back for a link that does not read; the oldest go first."
+    queue: int = bound(
+        1000,
+        ge=1,
+        le=100_000,
+        description="Items held back for a link that does not read; the oldest go first.",
+        counter="relay_dropped",
     )
     retry: Duration = live(1.0, description="How soon links that did not read are tried again.")
 

@@ -25,7 +25,7 @@ from zope.interface import implementer
 
 from p2pframe.interfaces import IContext, ILink, IReconfigurable, IRelayPolicy
 from p2pframe.model import Item, ItemId, SessionId, Topic
-from p2pframe.plugin import Duration, PluginConfig, live, plugin
+from p2pframe.plugin import Duration, PluginConfig, bound, live, plugin
 
 _FALSE_POSITIVES = 1e-6  # of a known-inventory filter: that part of the items is never told to a link
 _FIRST_GENERATION = 500  # ids: what most links ever announce costs them 2 kB
@@ -38,12 +38,18 @@ class InventoryConfig(PluginConfig):
         5.0, description="Mean time between two announcements to all inbound links together."
     )
     outbound_interval: Duration = live(2.0, description="Mean time between two announcements to an outbound link.")
-    rate: float = live(14.0, gt=0, le=100_000, description="Items a second that a link is told of, on average.")
-    per_announcement: int = live(1000, ge=1, le=50_000, description="Items in one announcement, at most.")
-    queue: int = live(
-        5000, ge=1, le=1_000_000, description="Items that wait for one link; beyond it the lowest priority goes."
+    rate: float = bound(
+        14.0, gt=0, le=100_000, description="Items a second that a link is told of, on average.", counter=""
     )
-    known: int = live(
+    per_announcement: int = bound(1000, ge=1, le=50_000, description="Items in one announcement, at most.", counter="")
+    queue: int = bound(
+        5000,
+        ge=1,
+        le=1_000_000,
+        description="Items that wait for one link; beyond it the lowest priority goes.",
+        counter="relay_dropped",
+    )
+    known: int = bound(
         25_000,
         ge=100,
         le=1_000_000,
@@ -51,12 +57,17 @@ class InventoryConfig(PluginConfig):
             "Ids of one generation of a link's known-inventory filter: up to twice as many are remembered, at 3.6 "
             "bytes each."
         ),
+        counter="",
     )
     serve_after: Duration = live(
         120.0, description="Age from which an item is served to those who were not told of it."
     )
-    recent: int = live(
-        20_000, ge=1, le=10_000_000, description="Items whose age is tracked; beyond it the oldest count as old."
+    recent: int = bound(
+        20_000,
+        ge=1,
+        le=10_000_000,
+        description="Items whose age is tracked; beyond it the oldest count as old.",
+        counter="relay_recent_forgotten",
     )
     retry: Duration = live(1.0, description="How soon urgent items are tried again on a link that was not writable.")
 

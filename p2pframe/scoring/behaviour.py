@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from p2pframe.interfaces import IContext, IReconfigurable, IScorer
 from p2pframe.model import ALLOW, Action, Fact, Score, ScorePart, SessionCounters, SessionId, Verdict
-from p2pframe.plugin import Duration, Field, PluginConfig, live, plugin
+from p2pframe.plugin import Duration, Field, PluginConfig, bound, live, plugin
 
 POINTS: Mapping[str, float] = MappingProxyType(
     {
@@ -54,13 +54,39 @@ class BehaviourConfig(PluginConfig):
     )
     default: float = live(5.0, ge=0, le=1e6, description="Points for a kind of fact that no table has.")
     half_life: Duration = live(600.0, gt=0, description="Time in which points halve.")
-    disconnect: float = live(50.0, gt=0, description="Points at which the session ends.")
-    discourage: float = live(100.0, gt=0, description="Points at which the peer is discouraged too.")
-    ban: float = live(200.0, gt=0, description="Points at which the peer is banned in this network.")
+    disconnect: float = bound(
+        50.0,
+        gt=0,
+        description="Points at which the session ends.",
+        counter="verdicts",
+        label=("behaviour", "disconnect", "acted-on"),
+        refuses=("misbehaviour",),
+    )
+    discourage: float = bound(
+        100.0,
+        gt=0,
+        description="Points at which the peer is discouraged too.",
+        counter="verdicts",
+        label=("behaviour", "discourage", "acted-on"),
+        refuses=("misbehaviour",),
+    )
+    ban: float = bound(
+        200.0,
+        gt=0,
+        description="Points at which the peer is banned in this network.",
+        counter="verdicts",
+        label=("behaviour", "ban", "acted-on"),
+        refuses=("misbehaviour",),
+    )
     ban_duration: Duration = live(86_400.0, gt=0, description="How long such a ban lasts.")
     evidence: int = Field(5, ge=1, le=100, description="Latest facts that a verdict shows.")
-    sessions: int = Field(
-        20_000, ge=1, description="Sessions with points that are kept track of; beyond it the oldest goes."
+    sessions: int = bound(
+        20_000,
+        ge=1,
+        description="Sessions with points that are kept track of; beyond it the oldest goes.",
+        counter="scorer_sessions_forgotten",
+        label="behaviour",
+        live=False,
     )
     dry_run: bool = live(False, description="Show scores and verdicts, and act on none.")
 

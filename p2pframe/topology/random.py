@@ -21,7 +21,7 @@ from zope.interface import implementer
 
 from p2pframe.interfaces import IContext, IReconfigurable, ITopology
 from p2pframe.model import Candidate, Drop, PeerAddress, SessionId, SessionSnapshot, Slot, TopologyView, Want, netgroup
-from p2pframe.plugin import Duration, PluginConfig, live, plugin
+from p2pframe.plugin import Duration, PluginConfig, bound, live, plugin
 
 GROUPS = 4
 PINGS = 8
@@ -46,16 +46,50 @@ _Key = Callable[[SessionSnapshot], tuple[float | bool | bytes, ...]]
 class RandomConfig(PluginConfig):
     """How many peers of each class, and how often others are tried. Defaults are Bitcoin Core's."""
 
-    outbound: int = live(8, ge=0, le=1000, description="Peers to dial, each in a netgroup of its own.")
-    block_relay: int = live(
-        2, ge=0, le=100, description="Peers to dial for blocks only: they show nobody who our peers are."
+    outbound: int = bound(
+        8,
+        ge=0,
+        le=1000,
+        description="Peers to dial, each in a netgroup of its own.",
+        counter="refusals",
+        label="full",
+        refuses=("full",),
+        slot="outbound",
     )
-    inbound: int = live(114, ge=0, le=20_000, description="Peers that may dial us.")
+    block_relay: int = bound(
+        2,
+        ge=0,
+        le=100,
+        description="Peers to dial for blocks only: they show nobody who our peers are.",
+        counter="refusals",
+        label="full",
+        refuses=("full",),
+        slot="block_relay",
+    )
+    inbound: int = bound(
+        114,
+        ge=0,
+        le=20_000,
+        description="Peers that may dial us.",
+        counter="refusals",
+        label="full",
+        refuses=("full",),
+        slot="inbound",
+    )
     manual: int = live(8, ge=0, le=1000, description="Peers that the operator named; more than these are spare.")
     diversity: bool = live(
         True, description="Hold dialled peers in distinct netgroups. Off only to see in experiments what that is worth."
     )
-    feeler: int = live(1, ge=0, le=8, description="Short dials at once that test addresses never tried.")
+    feeler: int = bound(
+        1,
+        ge=0,
+        le=8,
+        description="Short dials at once that test addresses never tried.",
+        counter="refusals",
+        label="full",
+        refuses=("full",),
+        slot="feeler",
+    )
     feeler_interval: Duration = live(120.0, gt=0, description="Mean time between two feelers.")
     extra_block_relay_interval: Duration = live(
         300.0, gt=0, description="Mean time between two looks at the chain through one more block-relay-only peer."

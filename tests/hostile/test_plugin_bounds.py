@@ -1,8 +1,7 @@
-"""Every bound of the plugins of DHT, discovery and crawl has a counter for what it turns away, and a test that hits it.
+"""Every bound of the plugins says what counts what it turns away, if it turns anything away, and has a test that hits it.
 
-As `test_bounds.py` for core: an option that is added to one of these configs fails here until it is named: as a
-bound, with its counter, what the counter calls it and its test; as one that turns nothing away, with its test; or as no
-bound.
+As `test_bounds.py` for core: an option that is added to one of these configs fails here until it is declared by
+`bound` and its test named here, or it is named as no bound.
 """
 
 # ruff: noqa: E501 - a row of the tables is a line
@@ -25,6 +24,7 @@ from p2pframe.discovery.mdns.discovery import MdnsDiscovery
 from p2pframe.errors import P2PFrameError
 from p2pframe.interfaces import IAddressBook, INodeControl, Visit
 from p2pframe.model import FoundAddress, PeerAddress
+from p2pframe.plugin import bound_of
 from p2pframe.protocols.mainline import krpc
 from p2pframe.protocols.mainline.config import MainlineConfig
 from p2pframe.protocols.mainline.items import Items
@@ -46,111 +46,100 @@ SERVER = "applications/dns_seed_server/test_server.py::"
 HOSTILE_DNS = "hostile/test_dns.py::"
 CRAWLER = "plugins/test_crawler.py::"
 
-TURNED, STORES = "dht_turned_away_total", "dht_stores_turned_away_total"
-DROPPED, CALLS = "dht_answers_dropped_total", "dht_calls_total"
 FLOOD = ANSWERS + "test_a_forged_flood_is_never_answered_with_more_than_three_times_its_bytes"
 
 MAINLINE = {
-    "k": (TURNED, "table: bucket full", HERE + "test_a_bucket_of_the_table_has_so_many_nodes_and_so_many_wait"),
-    "replacements": (TURNED, "table: cache full", HERE + "test_a_bucket_of_the_table_has_so_many_nodes_and_so_many_wait"),
-    "alpha": (CALLS, "answered", HERE + "test_a_search_has_so_many_queries_under_way"),
-    "candidates": (TURNED, "candidates", HERE + "test_a_search_remembers_so_many_nodes"),
-    "lookup_timeout": ("dht_searches_total", "out of time", HERE + "test_a_search_has_its_time"),
-    "calls": (CALLS, "refused", "hostile/test_dht.py::test_too_many_queries_of_ours_are_refused_and_counted"),
-    "grace": (CALLS, "forgotten", HERE + "test_queries_that_were_given_up_are_remembered_for_so_long_and_so_many"),
-    "verifications": (TURNED, "verifications", HERE + "test_strangers_are_pinged_so_many_at_once_and_so_often"),
-    "verifications_per_second": (TURNED, "verifications", HERE + "test_strangers_are_pinged_so_many_at_once_and_so_often"),
-    "topics": (TURNED, "topics", HERE + "test_so_many_topics_are_announced"),
-    "kept_items": (TURNED, "kept items", HERE + "test_so_many_items_are_kept"),
-    "infohashes": (STORES, "infohashes", ANSWERS + "test_the_oldest_infohash_makes_room"),
-    "peers": (STORES, "peers", ANSWERS + "test_the_oldest_infohash_makes_room"),
-    "peers_per_infohash": (STORES, "peers of an infohash", ANSWERS + "test_an_infohash_has_so_many_peers_and_then_gives_no_token"),
-    "peers_per_subnet": (STORES, "peers of a subnet", HERE + "test_one_subnet_has_so_many_peers_of_an_infohash"),
-    "items": (STORES, "items", ANSWERS + "test_the_oldest_item_makes_room"),
-    "items_per_subnet": (STORES, "items of a subnet", ANSWERS + "test_one_subnet_stores_so_much"),
-    "queries_per_second": (DROPPED, "rate", ANSWERS + "test_one_address_is_answered_so_often"),
-    "queries_burst": (DROPPED, "rate", ANSWERS + "test_one_address_is_answered_so_often"),
-    "sources": ("dht_sources_forgotten_total", "proof", ANSWERS + "test_sources_are_forgotten_and_that_is_counted"),
-    "subnet_budget": (DROPPED, "shortened", HERE + "test_what_a_flood_gets_beyond_its_own_bytes_is_counted_out"),
-    "subnet_burst": (DROPPED, "shortened", HERE + "test_what_a_flood_gets_beyond_its_own_bytes_is_counted_out"),
-    "budget": (DROPPED, "shortened", HERE + "test_what_a_flood_gets_beyond_its_own_bytes_is_counted_out"),
-    "budget_burst": (DROPPED, "shortened", HERE + "test_what_a_flood_gets_beyond_its_own_bytes_is_counted_out"),
+    "k": HERE + "test_a_bucket_of_the_table_has_so_many_nodes_and_so_many_wait",
+    "replacements": HERE + "test_a_bucket_of_the_table_has_so_many_nodes_and_so_many_wait",
+    "alpha": HERE + "test_a_search_has_so_many_queries_under_way",
+    "candidates": HERE + "test_a_search_remembers_so_many_nodes",
+    "lookup_timeout": HERE + "test_a_search_has_its_time",
+    "calls": "hostile/test_dht.py::test_too_many_queries_of_ours_are_refused_and_counted",
+    "grace": HERE + "test_queries_that_were_given_up_are_remembered_for_so_long_and_so_many",
+    "verifications": HERE + "test_strangers_are_pinged_so_many_at_once_and_so_often",
+    "verifications_per_second": HERE + "test_strangers_are_pinged_so_many_at_once_and_so_often",
+    "topics": HERE + "test_so_many_topics_are_announced",
+    "kept_items": HERE + "test_so_many_items_are_kept",
+    "infohashes": ANSWERS + "test_the_oldest_infohash_makes_room",
+    "peers": ANSWERS + "test_the_oldest_infohash_makes_room",
+    "peers_per_infohash": ANSWERS + "test_an_infohash_has_so_many_peers_and_then_gives_no_token",
+    "peers_per_subnet": HERE + "test_one_subnet_has_so_many_peers_of_an_infohash",
+    "items": ANSWERS + "test_the_oldest_item_makes_room",
+    "items_per_subnet": ANSWERS + "test_one_subnet_stores_so_much",
+    "queries_per_second": ANSWERS + "test_one_address_is_answered_so_often",
+    "queries_burst": ANSWERS + "test_one_address_is_answered_so_often",
+    "sources": ANSWERS + "test_sources_are_forgotten_and_that_is_counted",
+    "subnet_budget": HERE + "test_what_a_flood_gets_beyond_its_own_bytes_is_counted_out",
+    "subnet_burst": HERE + "test_what_a_flood_gets_beyond_its_own_bytes_is_counted_out",
+    "budget": HERE + "test_what_a_flood_gets_beyond_its_own_bytes_is_counted_out",
+    "budget_burst": HERE + "test_what_a_flood_gets_beyond_its_own_bytes_is_counted_out",
+    "peer_lifetime": ANSWERS + "test_who_announces_is_told_of",
+    "item_lifetime": ANSWERS + "test_items_are_kept_and_given",
+    "proven_for": ANSWERS + "test_who_has_answered_us_is_answered_in_full_for_ten_minutes",
+    "token_rotation": ANSWERS + "test_a_token_is_for_one_address_one_infohash_and_some_minutes",
+    "stores_per_second": HERE + "test_one_subnet_stores_so_often",
+    "stores_burst": HERE + "test_one_subnet_stores_so_often",
 }  # fmt: skip
 
-LEFT = "mdns_left_out_total"
 MDNS = {
-    "instances": (LEFT, "instances", "discovery/mdns/test_parts.py::test_what_is_kept_is_bounded"),
-    "per_source": (LEFT, "of one source", "discovery/mdns/test_parts.py::test_what_is_kept_is_bounded"),
-    "rate": (LEFT, "too many", "discovery/mdns/test_mdns.py::test_one_source_can_not_keep_it_busy"),
-    "rate_of_all": (LEFT, "too many", "discovery/mdns/test_review.py::test_all_sources_together_can_not_keep_it_busy"),
+    "instances": "discovery/mdns/test_parts.py::test_what_is_kept_is_bounded",
+    "per_source": "discovery/mdns/test_parts.py::test_what_is_kept_is_bounded",
+    "rate": "discovery/mdns/test_mdns.py::test_one_source_can_not_keep_it_busy",
+    "rate_of_all": "discovery/mdns/test_review.py::test_all_sources_together_can_not_keep_it_busy",
 }  # fmt: skip
 
-LOOKUPS = "dns_seed_lookups_total"
 DNS_SEED = {
-    "lookups": ("dns_seed_left_out_total", "too many look-ups", "discovery/test_dns_seed_walk.py::test_a_list_that_never_ends_costs_no_more_look_ups_than_allowed"),
-    "per_seed": ("dns_seed_addresses_total", "left", "discovery/test_dns_seed.py::test_a_seed_brings_32_at_most_and_draws_them_by_the_contexts_chance"),
-    "tries": (LOOKUPS, "timeout", "discovery/test_dns_seed.py::test_a_silent_server_costs_bounded_time_and_the_next_one_answers"),
-    "patience": (LOOKUPS, "timeout", "discovery/test_dns_seed.py::test_a_silent_server_costs_bounded_time_and_the_next_one_answers"),
-    "timeout": (LOOKUPS, "timeout", "discovery/test_dns_seed.py::test_what_came_within_the_time_limit_is_kept"),
+    "lookups": "discovery/test_dns_seed_walk.py::test_a_list_that_never_ends_costs_no_more_look_ups_than_allowed",
+    "per_seed": "discovery/test_dns_seed.py::test_a_seed_brings_32_at_most_and_draws_them_by_the_contexts_chance",
+    "tries": "discovery/test_dns_seed.py::test_a_silent_server_costs_bounded_time_and_the_next_one_answers",
+    "patience": "discovery/test_dns_seed.py::test_a_silent_server_costs_bounded_time_and_the_next_one_answers",
+    "timeout": "discovery/test_dns_seed.py::test_what_came_within_the_time_limit_is_kept",
 }  # fmt: skip
 
-QUERIES, WATCHED = "dns_seed_server_queries_total", "dns_seed_server_turned_away_total"
 SEED_SERVER = {
-    "visits": ("dns_seed_server_visits_total", "failed", HERE + "test_a_visit_of_the_seed_server_has_its_time_and_so_many_are_under_way"),
-    "visit_time": ("dns_seed_server_visits_total", "failed", HERE + "test_a_visit_of_the_seed_server_has_its_time_and_so_many_are_under_way"),
-    "ask": (WATCHED, "more than asked for", HERE + "test_a_peer_that_tells_the_seed_server_of_more_than_it_was_asked_for_is_cut_short"),
-    "addresses": (WATCHED, "full", SERVER + "test_the_table_is_bounded_in_all_and_by_netgroup"),
-    "group_addresses": (WATCHED, "netgroup", SERVER + "test_the_table_is_bounded_in_all_and_by_netgroup"),
-    "responses_per_second": (QUERIES, "dropped", WIRE + "test_one_network_of_askers_does_not_use_up_what_others_have"),
-    "responses_burst": (QUERIES, "dropped", WIRE + "test_one_network_of_askers_does_not_use_up_what_others_have"),
-    "slip": (QUERIES, "slipped", WIRE + "test_one_network_of_askers_does_not_use_up_what_others_have"),
-    "all_excess_per_second": (QUERIES, "slipped", WIRE + "test_who_asks_in_peace_is_answered_in_full_and_a_flood_leaves_the_budget_to_refill"),
-    "all_excess_burst": (QUERIES, "slipped", WIRE + "test_who_asks_in_peace_is_answered_in_full_and_a_flood_leaves_the_budget_to_refill"),
-    "prefixes": ("dns_seed_server_prefixes_forgotten_total", "", WIRE + "test_networks_of_askers_are_forgotten_when_there_are_too_many"),
-    "tcp_connections": (QUERIES, "refused", HOSTILE_DNS + "test_many_networks_that_hold_every_place_leave_udp_alone_and_lose_them"),
-    "tcp_per_prefix": (QUERIES, "refused", HOSTILE_DNS + "test_who_connects_and_says_nothing_or_little_holds_a_place_for_ten_seconds"),
-    "tcp_queries": (QUERIES, "too many queries", HOSTILE_DNS + "test_who_asks_without_end_on_one_connection_is_hung_up_on"),
-    "tcp_timeout": (QUERIES, "timeout", HOSTILE_DNS + "test_who_connects_and_says_nothing_or_little_holds_a_place_for_ten_seconds"),
+    "visits": HERE + "test_a_visit_of_the_seed_server_has_its_time_and_so_many_are_under_way",
+    "visit_time": HERE + "test_a_visit_of_the_seed_server_has_its_time_and_so_many_are_under_way",
+    "ask": HERE + "test_a_peer_that_tells_the_seed_server_of_more_than_it_was_asked_for_is_cut_short",
+    "addresses": SERVER + "test_the_table_is_bounded_in_all_and_by_netgroup",
+    "group_addresses": SERVER + "test_the_table_is_bounded_in_all_and_by_netgroup",
+    "responses_per_second": WIRE + "test_one_network_of_askers_does_not_use_up_what_others_have",
+    "responses_burst": WIRE + "test_one_network_of_askers_does_not_use_up_what_others_have",
+    "slip": WIRE + "test_one_network_of_askers_does_not_use_up_what_others_have",
+    "all_excess_per_second": WIRE + "test_who_asks_in_peace_is_answered_in_full_and_a_flood_leaves_the_budget_to_refill",
+    "all_excess_burst": WIRE + "test_who_asks_in_peace_is_answered_in_full_and_a_flood_leaves_the_budget_to_refill",
+    "prefixes": WIRE + "test_networks_of_askers_are_forgotten_when_there_are_too_many",
+    "tcp_connections": HOSTILE_DNS + "test_many_networks_that_hold_every_place_leave_udp_alone_and_lose_them",
+    "tcp_per_prefix": HOSTILE_DNS + "test_who_connects_and_says_nothing_or_little_holds_a_place_for_ten_seconds",
+    "tcp_queries": HOSTILE_DNS + "test_who_asks_without_end_on_one_connection_is_hung_up_on",
+    "tcp_timeout": HOSTILE_DNS + "test_who_connects_and_says_nothing_or_little_holds_a_place_for_ten_seconds",
+    "answers": WIRE + "test_addresses_are_answered_by_family_at_most_so_many_and_authoritatively",
+    "per_netgroup": WIRE + "test_an_answer_has_at_most_so_many_of_a_netgroup",
+    "ttl": WIRE + "test_the_same_set_is_answered_until_its_ttl_is_over_and_then_another",
+    "proven_for": SERVER + "test_only_who_kept_answering_for_a_day_is_told_of",
+    "retry": SERVER + "test_who_does_not_answer_is_left_alone_for_hours_and_makes_room_for_others",
 }  # fmt: skip
 
 HTTP = {
-    "timeout": ("http_lists_total", "refused", "discovery/test_http.py::test_what_is_wrong_with_a_list_is_said"),
-    "largest": ("http_lists_total", "refused", "discovery/test_http.py::test_what_is_wrong_with_a_list_is_said"),
-    "skew": ("http_lists_total", "refused", "discovery/test_http.py::test_what_is_wrong_with_a_list_is_said"),
+    "timeout": "discovery/test_http.py::test_what_is_wrong_with_a_list_is_said",
+    "largest": "discovery/test_http.py::test_what_is_wrong_with_a_list_is_said",
+    "skew": "discovery/test_http.py::test_what_is_wrong_with_a_list_is_said",
 }  # fmt: skip
 
 FILE = {
-    "largest": ("file_left_total", "bytes", "discovery/test_file.py::test_a_file_without_end_is_read_so_far"),
+    "largest": "discovery/test_file.py::test_a_file_without_end_is_read_so_far",
 }  # fmt: skip
 
-VISITS = "crawler_visits_total"
 CRAWL = {
-    "rate": (VISITS, "failed", HERE + "test_a_crawl_goes_no_faster_than_it_may"),
-    "concurrency": (VISITS, "failed", HERE + "test_a_crawl_goes_no_faster_than_it_may"),
-    "netgroup_pause": (VISITS, "failed", HERE + "test_a_crawl_goes_no_faster_than_it_may"),
-    "wait": (VISITS, "failed", HERE + "test_a_crawl_goes_no_faster_than_it_may"),
-    "visits": (VISITS, "answered", HERE + "test_a_crawl_ends_after_so_many_visits"),
-    "ask": ("crawler_left_out_total", "more than asked for", HERE + "test_a_peer_that_tells_a_crawl_of_more_than_it_was_asked_for_is_cut_short"),
-    "nodes": ("crawler_left_out_total", "nodes", CRAWLER + "test_a_liar_fills_neither_the_answer_nor_the_table"),
-    "avoid": ("crawler_left_out_total", "avoid", CRAWLER + "test_who_asks_to_be_left_alone_is"),
-    "queue": ("crawler_rests_total", "", HERE + "test_a_crawl_rests_where_so_many_results_wait"),
+    "rate": HERE + "test_a_crawl_goes_no_faster_than_it_may",
+    "concurrency": HERE + "test_a_crawl_goes_no_faster_than_it_may",
+    "netgroup_pause": HERE + "test_a_crawl_goes_no_faster_than_it_may",
+    "wait": HERE + "test_a_crawl_goes_no_faster_than_it_may",
+    "visits": HERE + "test_a_crawl_ends_after_so_many_visits",
+    "ask": HERE + "test_a_peer_that_tells_a_crawl_of_more_than_it_was_asked_for_is_cut_short",
+    "nodes": CRAWLER + "test_a_liar_fills_neither_the_answer_nor_the_table",
+    "avoid": CRAWLER + "test_who_asks_to_be_left_alone_is",
+    "queue": HERE + "test_a_crawl_rests_where_so_many_results_wait",
 }  # fmt: skip
-
-TURNS_NOTHING_AWAY = {
-    (MainlineConfig, "peer_lifetime"): ANSWERS + "test_who_announces_is_told_of",
-    (MainlineConfig, "item_lifetime"): ANSWERS + "test_items_are_kept_and_given",
-    (MainlineConfig, "proven_for"): ANSWERS + "test_who_has_answered_us_is_answered_in_full_for_ten_minutes",
-    (MainlineConfig, "token_rotation"): ANSWERS + "test_a_token_is_for_one_address_one_infohash_and_some_minutes",
-    # Who stores too often is told so (202); nothing counts it yet.
-    (MainlineConfig, "stores_per_second"): HERE + "test_one_subnet_stores_so_often",
-    (MainlineConfig, "stores_burst"): HERE + "test_one_subnet_stores_so_often",
-    (DnsSeedServerConfig, "answers"): WIRE + "test_addresses_are_answered_by_family_at_most_so_many_and_authoritatively",
-    (DnsSeedServerConfig, "per_netgroup"): WIRE + "test_an_answer_has_at_most_so_many_of_a_netgroup",
-    (DnsSeedServerConfig, "ttl"): WIRE + "test_the_same_set_is_answered_until_its_ttl_is_over_and_then_another",
-    (DnsSeedServerConfig, "proven_for"): SERVER + "test_only_who_kept_answering_for_a_day_is_told_of",
-    (DnsSeedServerConfig, "retry"): SERVER + "test_who_does_not_answer_is_left_alone_for_hours_and_makes_room_for_others",
-}  # fmt: skip
-"""Times that run out and sizes of our own answers: nobody is refused by them."""
 
 NO_BOUND = {
     MainlineConfig: {
@@ -186,30 +175,28 @@ SOURCES = {
 }  # fmt: skip
 OF_LIBRARIES = {"table: bucket full", "table: cache full"}
 """Put together of what the routing table says: their tests see them."""
-ROWS = [(model, key, *row) for model, table in TABLES.items() for key, row in table.items()]
+ROWS = [(model, key, test) for model, table in TABLES.items() for key, test in table.items()]
 
 
 @pytest.mark.parametrize("model", TABLES)
-def test_every_option_is_in_the_list(model):
-    quiet = {key for one, key in TURNS_NOTHING_AWAY if one is model}
-    tables = [set(TABLES[model]), quiet, NO_BOUND[model]]
-    named = set().union(*tables)
-    assert sum(map(len, tables)) == len(named), "named once"
-    assert set(model.model_fields) == named, "name new options here: a bound with counter and test, or no bound"
+def test_every_option_is_a_bound_with_a_test_or_none(model):
+    declared = {name for name in model.model_fields if bound_of(model, name)}
+    assert declared == set(TABLES[model]), "a bound is declared by `bound`, and has its test here"
+    assert set(model.model_fields) - declared == NO_BOUND[model], "name new options here, or declare them by `bound`"
 
 
-@pytest.mark.parametrize(("model", "key", "counter", "label", "test"), ROWS, ids=[f"{row[0].__name__}.{row[1]}" for row in ROWS])
-def test_every_bound_has_a_counter_and_a_test_that_hits_it(model, key, counter, label, test):
-    assert counter in metrics(model), f"{key}: nothing counts {counter}"
-    assert not label or label in OF_LIBRARIES or label in texts(SOURCES[model]), f"{key}: nothing is counted as {label!r}"
+@pytest.mark.parametrize(("model", "key", "test"), ROWS, ids=[f"{row[0].__name__}.{row[1]}" for row in ROWS])
+def test_every_bound_has_a_counter_and_a_test_that_hits_it(model, key, test):
+    said = bound_of(model, key)
     source = text_of(test)
     assert source, f"{key}: no {test}"
-    assert (label or counter) in source or not label, f"{key}: {test} does not look at what is counted as {label!r}"
-
-
-@pytest.mark.parametrize(("model", "key"), TURNS_NOTHING_AWAY, ids=[f"{model.__name__}.{key}" for model, key in TURNS_NOTHING_AWAY])
-def test_what_turns_nothing_away_has_a_test_all_the_same(model, key):
-    assert text_of(TURNS_NOTHING_AWAY[model, key])
+    if not said.counter:
+        return
+    counter = f"{said.counter}_total"
+    assert counter in metrics(model), f"{key}: nothing counts {counter}"
+    for label in said.label:
+        assert label in OF_LIBRARIES or label in texts(SOURCES[model]), f"{key}: nothing is counted as {label!r}"
+        assert label in source, f"{key}: {test} does not look at what is counted as {label!r}"
 
 
 @cache
@@ -406,6 +393,7 @@ def test_one_subnet_stores_so_often():
     node = Node(stores_per_second=1, stores_burst=3)
     now = node.clock.seconds()
     assert [node.dht.guard.store(PeerAddress(f"8.8.4.{n}", 1), now) for n in range(1, 6)] == [True] * 3 + [False] * 2
+    assert node.count("dht_stores_turned_away_total", "rate") == 2
     assert node.dht.guard.store(PeerAddress("8.8.5.1", 1), now)
     assert node.dht.guard.store(PeerAddress("8.8.4.9", 1), now + 1)
 

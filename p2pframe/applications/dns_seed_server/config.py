@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from p2pframe.endpoints import ListenAddress, SourceAddress
-from p2pframe.plugin import Duration, PluginConfig, Size, live
+from p2pframe.plugin import Duration, PluginConfig, Size, bound, live
 
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\Z")
 
@@ -58,39 +58,102 @@ class DnsSeedServerConfig(PluginConfig):
         max_length=16,
         description="The bits of the services that peers name in their handshakes, for names like x9.seed.",
     )
-    ttl: int = live(60, ge=1, le=86_400, description="Seconds that an answer may be kept; as often another is drawn.")
-    answers: int = live(20, ge=1, le=64, description="Addresses in one answer.")
-    per_netgroup: int = live(1, ge=1, description="Of these, from one netgroup (IPv4 /16, IPv6 /32).")
-    proven_for: Duration = live(
-        86_400.0, ge=0, description="Answered with only after its handshakes have succeeded for this long."
+    ttl: int = bound(
+        60, ge=1, le=86_400, description="Seconds that an answer may be kept; as often another is drawn.", counter=""
+    )
+    answers: int = bound(20, ge=1, le=64, description="Addresses in one answer.", counter="")
+    per_netgroup: int = bound(1, ge=1, description="Of these, from one netgroup (IPv4 /16, IPv6 /32).", counter="")
+    proven_for: Duration = bound(
+        86_400.0, ge=0, description="Answered with only after its handshakes have succeeded for this long.", counter=""
     )
     check_every: Duration = live(3600.0, ge=1, description="How often an address is called on again.")
-    retry: Duration = live(21_600.0, ge=1, description="One that does not answer is forgotten for at least this long.")
+    retry: Duration = bound(
+        21_600.0, ge=1, description="One that does not answer is forgotten for at least this long.", counter=""
+    )
     failures: int = live(3, ge=1, description="An address that was good is given up after so many failures on end.")
-    visits: int = live(8, ge=1, le=256, description="Visits at once.")
-    visit_time: Duration = live(30.0, gt=0, description="How long one visit may take.")
+    visits: int = bound(8, ge=1, le=256, description="Visits at once.", counter="")
+    visit_time: Duration = bound(
+        30.0, gt=0, description="How long one visit may take.", counter="dns_seed_server_visits", label="failed"
+    )
     pace: Duration = live(1.0, ge=0.01, description="Time between two looks at whom to visit.")
-    ask: int = live(250, ge=0, le=10_000, description="Addresses that a visited peer is asked for; 0: none.")
+    ask: int = bound(
+        250,
+        ge=0,
+        le=10_000,
+        description="Addresses that a visited peer is asked for; 0: none.",
+        counter="dns_seed_server_turned_away",
+        label="more than asked for",
+    )
     ask_every: Duration = live(86_400.0, ge=1, description="How often one peer is asked for addresses.")
     sample_every: Duration = live(60.0, ge=1, description="How often the address book is looked into for new ones.")
-    addresses: int = live(20_000, ge=1, le=1_000_000, description="Addresses watched at most.")
-    group_addresses: int = live(64, ge=1, description="Of these, from one netgroup.")
-    responses_per_second: float = live(
-        10.0, gt=0, description="Full answers over UDP to one /24 or /56; beyond it, every `slip`th is sent to TCP."
+    addresses: int = bound(
+        20_000,
+        ge=1,
+        le=1_000_000,
+        description="Addresses watched at most.",
+        counter="dns_seed_server_turned_away",
+        label="full",
     )
-    responses_burst: int = live(30, ge=1, description="The same, at once.")
-    all_excess_per_second: Size = live(
+    group_addresses: int = bound(
+        64, ge=1, description="Of these, from one netgroup.", counter="dns_seed_server_turned_away", label="netgroup"
+    )
+    responses_per_second: float = bound(
+        10.0,
+        gt=0,
+        description="Full answers over UDP to one /24 or /56; beyond it, every `slip`th is sent to TCP.",
+        counter="dns_seed_server_queries",
+        label="dropped",
+    )
+    responses_burst: int = bound(
+        30, ge=1, description="The same, at once.", counter="dns_seed_server_queries", label="dropped"
+    )
+    all_excess_per_second: Size = bound(
         100_000,
         ge=1,
         description="Bytes that go out over UDP to all together beyond those that come in; beyond it, as above.",
+        counter="dns_seed_server_queries",
+        label="slipped",
     )
-    all_excess_burst: Size = live(50_000, ge=1, description="The same, at once.")
-    slip: int = live(2, ge=1, description="Of those beyond the rate, each how many'th hears that it shall use TCP.")
-    prefixes: int = live(10_000, ge=1, description="Networks of askers whose rate is remembered.")
-    tcp_connections: int = live(64, ge=1, description="TCP connections at once.")
-    tcp_per_prefix: int = live(8, ge=1, description="TCP connections at once from one /24 or /56.")
-    tcp_queries: int = live(32, ge=1, description="Questions on one TCP connection.")
-    tcp_timeout: Duration = live(10.0, gt=0, description="How long a TCP connection may last.")
+    all_excess_burst: Size = bound(
+        50_000, ge=1, description="The same, at once.", counter="dns_seed_server_queries", label="slipped"
+    )
+    slip: int = bound(
+        2,
+        ge=1,
+        description="Of those beyond the rate, each how many'th hears that it shall use TCP.",
+        counter="dns_seed_server_queries",
+        label="slipped",
+    )
+    prefixes: int = bound(
+        10_000,
+        ge=1,
+        description="Networks of askers whose rate is remembered.",
+        counter="dns_seed_server_prefixes_forgotten",
+    )
+    tcp_connections: int = bound(
+        64, ge=1, description="TCP connections at once.", counter="dns_seed_server_queries", label="refused"
+    )
+    tcp_per_prefix: int = bound(
+        8,
+        ge=1,
+        description="TCP connections at once from one /24 or /56.",
+        counter="dns_seed_server_queries",
+        label="refused",
+    )
+    tcp_queries: int = bound(
+        32,
+        ge=1,
+        description="Questions on one TCP connection.",
+        counter="dns_seed_server_queries",
+        label="too many queries",
+    )
+    tcp_timeout: Duration = bound(
+        10.0,
+        gt=0,
+        description="How long a TCP connection may last.",
+        counter="dns_seed_server_queries",
+        label="timeout",
+    )
 
     @model_validator(mode="after")
     def _glue(self) -> Self:

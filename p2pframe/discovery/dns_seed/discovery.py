@@ -25,7 +25,7 @@ from p2pframe.discovery.dns_seed.walk import Walk
 from p2pframe.errors import P2PFrameError, PluginError
 from p2pframe.interfaces import DiscoveryState, IContext, IDiscovery, IReconfigurable, ISeedNames
 from p2pframe.model import FoundAddress, PeerAddress
-from p2pframe.plugin import Duration, PluginConfig, live, plugin
+from p2pframe.plugin import Duration, PluginConfig, bound, live, plugin
 
 _SERVICE = re.compile(r"_[a-z0-9][a-z0-9-]{0,61}\._(tcp|udp)\Z")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\Z")
@@ -89,11 +89,21 @@ class DnsSeedConfig(PluginConfig):
     dnsaddr: Literal["tcp", "udp"] | None = live(
         None, description="Also ask for dnsaddr texts (_dnsaddr.seed), and take what they say of this transport."
     )
-    lookups: int = live(
-        32, ge=0, le=1000, description="Further look-ups that the SRV or dnsaddr records of one seed may lead to."
+    lookups: int = bound(
+        32,
+        ge=0,
+        le=1000,
+        description="Further look-ups that the SRV or dnsaddr records of one seed may lead to.",
+        counter="dns_seed_left_out",
+        label="too many look-ups",
     )
-    per_seed: int = live(
-        32, ge=1, le=1000, description="Addresses taken from one seed, at random of those that it answers."
+    per_seed: int = bound(
+        32,
+        ge=1,
+        le=1000,
+        description="Addresses taken from one seed, at random of those that it answers.",
+        counter="dns_seed_addresses",
+        label="left",
     )
     enough: int = live(2, ge=1, description="No seed is asked while there are this many outbound sessions.")
     wait: Duration = live(11.0, description="No seed is asked before the node has been up for this long...")
@@ -101,9 +111,24 @@ class DnsSeedConfig(PluginConfig):
     full_book: int = live(1000, ge=0, description="An address book with more addresses than this counts as full.")
     interval: Duration = live(600.0, description="The seeds are not asked again sooner than this.")
     retry: Duration = live(60.0, description="The same after they brought nothing.")
-    tries: int = live(2, ge=1, le=10, description="How often one server is asked over UDP before the next one is.")
-    patience: Duration = live(3.0, gt=0, description="How long one answer may take.")
-    timeout: Duration = live(20.0, gt=0, description="What has not come by then is done without.")
+    tries: int = bound(
+        2,
+        ge=1,
+        le=10,
+        description="How often one server is asked over UDP before the next one is.",
+        counter="dns_seed_lookups",
+        label="timeout",
+    )
+    patience: Duration = bound(
+        3.0, gt=0, description="How long one answer may take.", counter="dns_seed_lookups", label="timeout"
+    )
+    timeout: Duration = bound(
+        20.0,
+        gt=0,
+        description="What has not come by then is done without.",
+        counter="dns_seed_lookups",
+        label="timeout",
+    )
 
     @model_validator(mode="after")
     def _asked_of_servers(self) -> Self:

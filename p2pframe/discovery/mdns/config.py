@@ -7,7 +7,7 @@ import re
 from pydantic import field_validator
 from pydantic_core import PydanticCustomError
 
-from p2pframe.plugin import Duration, Field, PluginConfig, live
+from p2pframe.plugin import Duration, Field, PluginConfig, bound, live
 
 _SERVICE = re.compile(r"_[a-z0-9](?:[a-z0-9-]{0,13}[a-z0-9])?\._(tcp|udp)\Z")
 
@@ -34,12 +34,34 @@ class MdnsConfig(PluginConfig):
     interval: Duration = live(60.0, ge=1, description="How often what is known is handed over, if nothing is new.")
     patience: Duration = live(1.5, ge=0, description="How long the first look waits for answers.")
     rescan: Duration = live(30.0, ge=1, description="How often the interfaces are looked at again.")
-    instances: int = live(200, ge=1, description="Instances that are kept of one link; more are not looked at.")
-    per_source: int = live(20, ge=1, description="Instances that one address of the link may tell of.")
-    rate: int = live(
-        100, ge=1, description="Messages a second that are heard of one address; each 1440 bytes count for one."
+    instances: int = bound(
+        200,
+        ge=1,
+        description="Instances that are kept of one link; more are not looked at.",
+        counter="mdns_left_out",
+        label="instances",
     )
-    rate_of_all: int = live(1000, ge=1, description="The same for all addresses of one link together.")
+    per_source: int = bound(
+        20,
+        ge=1,
+        description="Instances that one address of the link may tell of.",
+        counter="mdns_left_out",
+        label="of one source",
+    )
+    rate: int = bound(
+        100,
+        ge=1,
+        description="Messages a second that are heard of one address; each 1440 bytes count for one.",
+        counter="mdns_left_out",
+        label="too many",
+    )
+    rate_of_all: int = bound(
+        1000,
+        ge=1,
+        description="The same for all addresses of one link together.",
+        counter="mdns_left_out",
+        label="too many",
+    )
 
     @field_validator("service")
     @classmethod

@@ -76,6 +76,10 @@ class Guard:
             "dht_sources_forgotten_total", "Sources whose rate or proof was forgotten early: `sources` is full.",
             ["what"]
         )
+        self._turned_away = context.metrics.counter(
+            "dht_stores_turned_away_total", "Peers and items that were not stored, or made room, by which bound.",
+            ["bound"]
+        )
         self.reconfigure(config)
 
     def reconfigure(self, config: MainlineConfig) -> None:
@@ -113,7 +117,10 @@ class Guard:
 
     def store(self, source: PeerAddress, now: float) -> bool:
         """Whether an announcement or a put of this address is to be taken: False where its subnet stores too often."""
-        return self._stores.take(subnet(source.host), 1, now)
+        if self._stores.take(subnet(source.host), 1, now):
+            return True
+        self._turned_away.add(1, "rate")
+        return False
 
     def room(self, source: PeerAddress, size: int) -> int:
         """Bytes of a reply that an unproven source gets for a query of `size` bytes without a budget."""
