@@ -1,43 +1,31 @@
 """The log of a node: a line for each event, for people or as JSON; bounded in rate and in files.
 
-Whatever a peer says may end up in a line, so control characters are shown as escapes: no peer can forge a line or
-move a terminal's cursor. Like lines, that is of one format, are written so many a second; the rest are counted.
+Whatever a peer says may end up in a line: see `p2pframe.core.log_event`. Like lines, that is of one format, are written
+so many a second; the rest are counted.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
-from twisted.python.failure import Failure
+from twisted.logger import ILogObserver, LogEvent
 from twisted.python.logfile import LogFile
 from zope.interface import implementer
 
-LINE = 2000
-"""Characters of one line at most."""
+from p2pframe.core.log_event import LEVELS, LINE, clean, fields_of, format_of, level_of, namespace_of, text_of
+
 TRACEBACK = 40
 """Lines of a traceback at most: the last ones."""
 FORMATS = 500
 """Formats whose rate is remembered: a plugin that makes its formats up could fill memory else."""
 EARLY = 1000
 """Lines kept until the log file is open."""
-
-_LEVELS = {"debug": 0, "info": 1, "warn": 2, "error": 3, "critical": 4}
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_LEGACY = frozenset({"message", "time", "system", "isError", "format", "failure", "logLevel", "printed"})
-
-
-def clean(text: str) -> str:
-    """One line of at most `LINE` characters without control characters."""
-    text = _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text[: LINE + 1])
-    return text if len(text) <= LINE else text[: LINE - 3] + "..."
 
 
 class Output:
@@ -119,14 +107,14 @@ class NodeLog:
 
     def __call__(self, event: LogEvent) -> None:
         """Write an event, or count it."""
-        level = _level(event)
-        if _LEVELS[level] < _LEVELS[self.level]:
+        level = level_of(event)
+        if LEVELS[level] < LEVELS[self.level]:
             return
         now = float(event.get("log_time") or 0.0)
         if now - self._swept >= 1.0:
             self.flush(now)
         if level == "critical" or self._admit(event, level, now):
-            self._put(now, level, _namespace(event), event)
+            self._put(now, level, namespace_of(event), event)
 
     def flush(self, now: float) -> None:
         """Say how many lines were suppressed in windows that are over. `now` is unix time in seconds."""
@@ -143,14 +131,14 @@ class NodeLog:
             self._report(now, window)
 
     def _admit(self, event: LogEvent, level: str, now: float) -> bool:
-        key = str(event.get("log_format") or event.get("format") or "")
+        key = format_of(event)
         window = self._windows.get(key)
         if window is None or not 0.0 <= now - window.begun < 1.0:
             if window is not None:
                 self._report(now, self._windows.pop(key))
             if len(self._windows) >= FORMATS:
                 self._report(now, self._windows.popitem(last=False)[1])
-            window = self._windows[key] = _Window(now, key, level, _namespace(event))
+            window = self._windows[key] = _Window(now, key, level, namespace_of(event))
         window.count += 1
         return window.count <= self.rate
 
@@ -161,13 +149,7 @@ class NodeLog:
             self._line(now, window.level, window.namespace, text, {"suppressed": suppressed}, "")
 
     def _put(self, now: float, level: str, namespace: str, event: LogEvent) -> None:
-        text = formatEvent(event)
-        failure = event.get("log_failure")
-        trace = ""
-        if isinstance(failure, Failure):
-            trace = failure.getTraceback(elideFrameworkCode=True)
-            summary = f"{failure.type.__name__ if failure.type else ''}: {failure.getErrorMessage()}"
-            text = f"{text}: {summary}" if text else summary
+        text, trace = text_of(event)
         self._line(now, level, namespace, text, _fields(event) if self.as_json else {}, trace)
 
     def _line(
@@ -201,30 +183,10 @@ class _Window:
         self.count = 0
 
 
-def _level(event: LogEvent) -> str:
-    level = event.get("log_level")
-    if level is None:
-        return "error" if event.get("isError") else "info"
-    name = level.name if hasattr(level, "name") else str(level)
-    if name == "info" and event.get("log_namespace") == "log_legacy":
-        # Twisted's own remarks on every port that opens or closes.
-        return "debug"
-    return name if name in _LEVELS else LogLevel.info.name
-
-
-def _namespace(event: LogEvent) -> str:
-    name = str(event.get("log_namespace") or "")
-    if name.startswith(("twisted.", "log_legacy")):
-        return "twisted"
-    return name.removeprefix("p2pframe.")
-
-
 def _fields(event: LogEvent) -> dict[str, object]:
     """The fields of an event that JSON may carry."""
     fields: dict[str, object] = {}
-    for key, value in event.items():
-        if key.startswith("log_") or key in _LEGACY:
-            continue
+    for key, value in fields_of(event).items():
         if isinstance(value, (bool, int, float)) or value is None:
             fields[f"field_{key}" if key in ("time", "level", "from", "text") else key] = value
         else:
@@ -234,3 +196,6 @@ def _fields(event: LogEvent) -> dict[str, object]:
                 text = f"<{type(value).__name__}>"
             fields[f"field_{key}" if key in ("time", "level", "from", "text") else key] = clean(text)[:500]
     return fields
+
+
+__all__ = ["EARLY", "FORMATS", "LINE", "TRACEBACK", "NodeLog", "Output", "clean"]

@@ -18,7 +18,8 @@ from typing import ParamSpec, Protocol, TypeVar, cast
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IHostnameResolver, IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, LogEvent, Logger, globalLogPublisher
+from twisted.python import threadable
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
@@ -31,6 +32,8 @@ from p2pframe.model import NetworkInterface
 
 T = TypeVar("T")
 P = ParamSpec("P")
+_LOGGED = 1000
+"""Lines of other threads that may wait for the reactor's."""
 
 
 class DataFolders(Protocol):
@@ -44,6 +47,19 @@ class DataFolders(Protocol):
 
     def folder(self, network: str, label: str) -> Path:
         """A plugin's folder, made when first asked for. Raises `StartError`."""
+
+
+class LogSink(Protocol):
+    """What keeps the lines of a node's log; see `p2pframe.core.log_lines`."""
+
+    def wants(self, event: LogEvent) -> bool:
+        """Whether it takes an event: asked in any thread, and quick."""
+
+    def __call__(self, event: LogEvent) -> None:
+        """Take one, in the reactor's thread."""
+
+    def lost(self) -> None:
+        """One could not be handed over."""
 
 
 class World(Protocol):
@@ -68,6 +84,9 @@ class World(Protocol):
 
     def work(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """Run off the reactor thread, within bounds."""
+
+    def observe_log(self, sink: LogSink) -> Callable[[], None]:
+        """Hand over what is logged in this world from now on. Returns what ends that."""
 
     def start(self, threads: int, queue: int) -> None:
         """Make what `work` needs."""
@@ -120,6 +139,31 @@ class ServiceWorld:
     def interfaces(self) -> Sequence[NetworkInterface]:
         """See `World.interfaces`."""
         return host_interfaces()
+
+    def observe_log(self, sink: LogSink) -> Callable[[], None]:
+        """See `World.observe_log`: all that the process logs; what a thread does is handed to the reactor's."""
+        waiting = 0
+
+        def hand_over(event: LogEvent) -> None:
+            nonlocal waiting
+            waiting -= 1
+            sink(event)
+
+        def observe(event: LogEvent) -> None:
+            nonlocal waiting
+            if not sink.wants(event):
+                return
+            if cast(int | None, threadable.ioThread) in (None, threadable.getThreadID()):
+                sink(event)
+            elif waiting < _LOGGED:
+                waiting += 1
+                cast(IReactorFromThreads, self.reactor).callFromThread(hand_over, event)
+            else:
+                sink.lost()
+
+        observer = cast(ILogObserver, observe)
+        globalLogPublisher.addObserver(observer)
+        return lambda: globalLogPublisher.removeObserver(observer)
 
     def start(self, threads: int, queue: int) -> None:
         """See `World.start`."""

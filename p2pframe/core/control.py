@@ -20,6 +20,7 @@ from p2pframe.interfaces import (
     Event,
     INodeControl,
     INodeView,
+    LogLine,
     NetworkView,
     SessionStory,
     SettingView,
@@ -123,6 +124,22 @@ class View:
     def subscribe(self, callback: Callable[[Event], None]) -> Callable[[], None]:
         """See `INodeView.subscribe`."""
         return self._node.events.subscribe(callback)
+
+    def logs(
+        self, after: int = 0, limit: int = 1000, level: str = "debug", namespace: str = "", text: str = ""
+    ) -> Sequence[LogLine]:
+        """See `INodeView.logs`."""
+        return self._node.log_lines.since(after, limit, level, namespace, text)
+
+    def latest_logs(
+        self, limit: int = 100, before: int | None = None, level: str = "debug", namespace: str = "", text: str = ""
+    ) -> Sequence[LogLine]:
+        """See `INodeView.latest_logs`."""
+        return self._node.log_lines.latest(limit, before, level, namespace, text)
+
+    def follow_log(self, callback: Callable[[LogLine], None]) -> Callable[[], None]:
+        """See `INodeView.follow_log`."""
+        return self._node.log_lines.subscribe(callback)
 
 
 @implementer(INodeControl)

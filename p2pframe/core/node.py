@@ -30,6 +30,7 @@ from p2pframe.core.context import Context, DataFolders, ServiceWorld, World
 from p2pframe.core.control import Control, View
 from p2pframe.core.events import Events
 from p2pframe.core.items import Items
+from p2pframe.core.log_lines import LogLines
 from p2pframe.core.metrics import NodeMetrics
 from p2pframe.core.network import Network
 from p2pframe.core.parts import Parts
@@ -69,6 +70,8 @@ class Node:
             "plugin_errors_total", "Exceptions out of plugins.", ("plugin", "where")
         )
         self.events = Events(spec.node.events, self.world.unix_time, core_metrics)
+        self.log_lines = LogLines(spec.node, self.world.unix_time, core_metrics)
+        self._unobserve: Callable[[], None] = lambda: None
         self.bans = BanList(spec.node, self.world.unix_time, core_metrics)
         self.changed: dict[str, Plain] = {}
         """Live values that were set over what the file says, by dotted path."""
@@ -127,6 +130,7 @@ class Node:
         """
         self.data_dir = self.world.data_dir(self.spec.node.data_dir)
         self.data_dir.open()
+        self._unobserve = self.world.observe_log(self.log_lines)
         try:
             self.world.start(self.spec.node.work_threads, self.spec.node.work_queue)
             storage = self.builder.place(self.spec.storage, "")
@@ -144,6 +148,7 @@ class Node:
                 Deferred.fromCoroutine(network.ports.close())
             self.world.stop()
             self.data_dir.close(clean=True)
+            self._unobserve()
             raise
 
     def start(self) -> Deferred[None]:
@@ -237,6 +242,7 @@ class Node:
         if self.data_dir is not None:
             self.data_dir.close(clean=clean)
         self.log.info("node stopped")
+        self._unobserve()
 
     async def _quietly(self, label: str, call: Callable[[], Any], limit: float) -> bool:
         """Run one step of the stop; the others go on whatever happens to it. False where it failed."""

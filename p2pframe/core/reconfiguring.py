@@ -36,6 +36,7 @@ async def apply(node: Node, new: NodeSpec, changes: Changes) -> Sequence[str]:
     if changes.node.changes:
         node.bans.reconfigure(new.node)
         node.events.resize(new.node.events)
+        node.log_lines.resize(new.node)
         for changed in node.settings_changed:
             changed(new.node)
     _reconfigure(node, "", [new.storage], [old.storage])

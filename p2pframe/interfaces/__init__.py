@@ -24,7 +24,8 @@ on it), IItems and IScheduler (the way of an item), IAddressBook, INodeView and 
 
 A plugin that has live config fields also provides IReconfigurable; one that also provides
 `twisted.application.service.IService` is started and stopped with its network; a protocol may
-provide IStatus, ISeedNames, IHoldsPeers, IPeerExchange, IRendezvous and IVisitor, and an application IWorkload.
+provide IStatus, IInspectable, ISeedNames, IHoldsPeers, IPeerExchange, IRendezvous, IRoutingTables and IVisitor, its datagram
+receiver ICountsMessages, and an application IWorkload.
 Any plugin may provide IAdminPage, IAlerts and IOverview: what it adds to the web admin.
 """
 
@@ -38,30 +39,44 @@ from p2pframe.interfaces.admin import Alert, IAdminPage, IAlerts, IOverview, Pag
 from p2pframe.interfaces.application import IApplication
 from p2pframe.interfaces.authenticator import IAuthenticator
 from p2pframe.interfaces.context import Counter, Entropy, Gauge, IContext, IHostReactor, Metrics
-from p2pframe.interfaces.datagram import IDatagramPort, IDatagramReceiver, IDatagramTransport, IHoldsPeers
+from p2pframe.interfaces.datagram import (
+    ICountsMessages,
+    IDatagramPort,
+    IDatagramReceiver,
+    IDatagramTransport,
+    IHoldsPeers,
+)
 from p2pframe.interfaces.discovery import DiscoveryState, IDiscovery, IPeerExchange, ISeedNames
+from p2pframe.interfaces.inspect import IInspectable, IInspector, InspectedMessage, InspectedValue
 from p2pframe.interfaces.item_store import IItemStore
 from p2pframe.interfaces.items import IItems, IScheduler
 from p2pframe.interfaces.node import (
+    AddressGroups,
     AddressView,
+    AgeHolds,
     DiscoveryStatus,
     Event,
+    GroupHolds,
     IAddressBook,
     INodeControl,
     INodeView,
     IReconfigurable,
     IStatus,
+    LogLine,
     NetworkView,
     SettingView,
     SourceHolds,
     Spread,
+    SpreadPeer,
 )
 from p2pframe.interfaces.protocol import IConversation, INetworkProtocol, TopicRules, Use
 from p2pframe.interfaces.relay import IRelayPolicy
 from p2pframe.interfaces.rendezvous import IRendezvous
+from p2pframe.interfaces.routing import BucketView, IRoutingTables
 from p2pframe.interfaces.scorer import IScorer
 from p2pframe.interfaces.session import ILink, ISession
 from p2pframe.interfaces.storage import IBlob, INamespace, IStorage
+from p2pframe.interfaces.story import HeardFact, SessionStory, TopicInventory
 from p2pframe.interfaces.topology import ITopology
 from p2pframe.interfaces.transport import ITransport, Listener
 from p2pframe.interfaces.upgrade import IUpgrade, IUpgradeState, Upgraded
@@ -87,14 +102,19 @@ SEAMS: Mapping[str, tuple[InterfaceClass, ...]] = {
 
 __all__ = [
     "SEAMS",
+    "AddressGroups",
     "AddressView",
+    "AgeHolds",
     "Alert",
+    "BucketView",
     "Counter",
     "DiscoveryState",
     "DiscoveryStatus",
     "Entropy",
     "Event",
     "Gauge",
+    "GroupHolds",
+    "HeardFact",
     "IAddressBook",
     "IAdminPage",
     "IAlerts",
@@ -103,12 +123,15 @@ __all__ = [
     "IBlob",
     "IContext",
     "IConversation",
+    "ICountsMessages",
     "IDatagramPort",
     "IDatagramReceiver",
     "IDatagramTransport",
     "IDiscovery",
     "IHoldsPeers",
     "IHostReactor",
+    "IInspectable",
+    "IInspector",
     "IItemStore",
     "IItems",
     "ILink",
@@ -121,6 +144,7 @@ __all__ = [
     "IReconfigurable",
     "IRelayPolicy",
     "IRendezvous",
+    "IRoutingTables",
     "IScheduler",
     "IScorer",
     "ISeedNames",
@@ -134,13 +158,19 @@ __all__ = [
     "IValidator",
     "IVisitor",
     "IWorkload",
+    "InspectedMessage",
+    "InspectedValue",
     "Listener",
+    "LogLine",
     "Metrics",
     "NetworkView",
     "PageTable",
+    "SessionStory",
     "SettingView",
     "SourceHolds",
     "Spread",
+    "SpreadPeer",
+    "TopicInventory",
     "TopicRules",
     "Upgraded",
     "Use",

@@ -52,6 +52,24 @@ class SpreadPeer:
 
 
 @dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of the node's log, safe to show: without control characters, and bounded.
+
+    `number` counts up; `time` is unix seconds; `level` is `debug`, `info`, `warn`, `error` or `critical`; `namespace`
+    says who speaks (`bitcoin.relay.inventory`). `fields` are those of its plain values; `traceback` is empty but for a
+    failure.
+    """
+
+    number: int
+    time: float
+    level: str
+    namespace: str
+    text: str
+    fields: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Spread:
     """How one item spread, as far as this node saw.
 
@@ -148,9 +166,8 @@ class AgeHolds:
 class AddressGroups:
     """The address book by netgroup and by age.
 
-    `groups` is how many netgroups there are, `largest` those of most addresses. The ages were counted at `counted`
-    (unix seconds; 0: that is not done yet): `known` by when they were taken in, `heard` by when they were last heard
-    of.
+    Counted at `counted` (unix seconds; 0: that is not done yet). `groups` is how many netgroups there are, `largest`
+    those of most addresses; `known` goes by when addresses were taken in, `heard` by when they were last heard of.
     """
 
     addresses: int = 0
@@ -242,7 +259,7 @@ class INodeView(Interface):
         """
 
     def address_groups(network: str) -> AddressGroups:
-        """A network's address book by netgroup and by age. Ages are counted in the background, at most every 10 s.
+        """A network's address book by netgroup and by age, counted in the background at most every 30 s.
 
         Raises KeyError for a network that there is not.
         """
@@ -267,6 +284,26 @@ class INodeView(Interface):
 
     def subscribe(callback: Callable[[Event], None]) -> Callable[[], None]:
         """Call back with every event from now on. Returns what ends it."""
+
+    def logs(
+        after: int = 0, limit: int = 1000, level: str = "debug", namespace: str = "", text: str = ""
+    ) -> Sequence[LogLine]:
+        """Lines of the log with a number greater than `after` that are still kept (`node.log_lines`), oldest first.
+
+        Of them those at least as grave as `level`, of `namespace` or of one in it (`bitcoin` has `bitcoin.relay`), and
+        with `text` in them. Below `node.log_level` none is kept.
+        """
+
+    def latest_logs(
+        limit: int = 100, before: int | None = None, level: str = "debug", namespace: str = "", text: str = ""
+    ) -> Sequence[LogLine]:
+        """The same, newest first, of those with a number less than `before`."""
+
+    def follow_log(callback: Callable[[LogLine], None]) -> Callable[[], None]:
+        """Call back with every line from now on. Returns what ends it.
+
+        What is logged in the callback itself is kept, and told to nobody.
+        """
 
 
 class INodeControl(Interface):

@@ -179,9 +179,11 @@ class HeapClock:
         heap = self._heap
         while True:
             if stop is not None and stop():
+                self.current = None
                 return True
             if not heap or heap[0][0] > until:
                 self.now = max(self.now, until)
+                self.current = None
                 return False
             time, number, target, function, args = heappop(heap)
             if function is None:

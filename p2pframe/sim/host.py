@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from p2pframe.config.settings import NodeSpec
-from p2pframe.core.context import DataFolders
+from p2pframe.core.context import DataFolders, LogSink
 from p2pframe.core.data_dir import DataDir
 from p2pframe.core.node import Node
 from p2pframe.errors import P2PFrameError
@@ -155,6 +155,15 @@ class Host:
         if not self.real_folders:
             spec = replace(spec, storage=on_disk(spec.storage, self.disk, incarnation))
         node = self.node = Node(spec, incarnation.reactor, incarnation)
+        clock = self.simulation.clock
+        # What is logged from here on is the new node's, whoever boots it.
+        before, clock.current = clock.current, incarnation
+        try:
+            return self._booted(node, incarnation)
+        finally:
+            clock.current = before
+
+    def _booted(self, node: Node, incarnation: Incarnation) -> Deferred[None]:
         try:
             node.prepare()
         except P2PFrameError as error:
@@ -272,6 +281,7 @@ class Incarnation:
         """Connections, in the order of their making."""
         self.ports: dict[Endpoint, StreamPort] = {}
         self.datagram_ports: dict[Endpoint, list[SimulatedUDPPort]] = {}
+        self.log_sink: LogSink | None = None
         self.reactor: IHostReactor = cast(IHostReactor, HostReactor(self))
 
     def interfaces(self) -> Sequence[NetworkInterface]:
@@ -297,6 +307,16 @@ class Incarnation:
         if self.host.real_folders:
             return DataDir(path)
         return SimulatedDataDir(path, self.host.disk, self)
+
+    def observe_log(self, sink: LogSink) -> Callable[[], None]:
+        """See `World.observe_log`: what is logged in calls of this boot's."""
+        self.log_sink = sink
+        self.host.simulation.observe_log()
+
+        def end() -> None:
+            self.log_sink = None
+
+        return end
 
     def work(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """See `World.work`: done at once, known after `simulation.work_delay` seconds."""

@@ -15,14 +15,15 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from random import Random
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from twisted.internet.defer import Deferred
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 
 from p2pframe.sim.chance import stream
 from p2pframe.sim.clock import HeapClock
 from p2pframe.sim.disk import SharedDisks
-from p2pframe.sim.host import Host, Lane
+from p2pframe.sim.host import Host, Incarnation, Lane
 from p2pframe.sim.links import Links
 from p2pframe.sim.nat import Nat
 from p2pframe.sim.network import Network
@@ -52,6 +53,7 @@ class Simulation:
         """Called at each boot of a host whose node is built, before it starts."""
         self.disks = SharedDisks()
         weakref.finalize(self, self.disks.close)
+        self._observing = False
 
     def stream(self, *labels: object) -> Random:
         """Chance for whoever the labels name; see p2pframe.sim.chance."""
@@ -122,11 +124,34 @@ class Simulation:
             raise failures[0]
         return results[0]
 
+    def observe_log(self) -> None:
+        """Hand what is logged to the node in whose call that happens: one observer for all of them."""
+        if self._observing:
+            return
+        self._observing = True
+        # Neither the log nor what ends this keeps a simulation that nobody else holds.
+        of = weakref.ref(self)
+
+        def observe(event: LogEvent) -> None:
+            simulation = of()
+            owner = simulation.clock.current if simulation is not None else None
+            sink = owner.log_sink if isinstance(owner, Incarnation) and owner.alive else None
+            if sink is not None and sink.wants(event):
+                sink(event)
+
+        observer = cast(ILogObserver, observe)
+        globalLogPublisher.addObserver(observer)
+        self._unobserve = weakref.finalize(self, globalLogPublisher.removeObserver, observer)
+        self._unobserve.atexit = False
+
     def close(self) -> None:
         """Take the power from every host: what is left of their nodes does nothing from here on."""
         for host in self.hosts.values():
             host.power_off()
         self.disks.close()
+        if self._observing:
+            self._observing = False
+            self._unobserve()
 
     def finish(self) -> str:
         """Note each host's end state in the trace and return the trace's digest."""

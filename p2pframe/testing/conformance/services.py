@@ -25,6 +25,7 @@ from p2pframe.interfaces import (
     INodeView,
     IScheduler,
     ISession,
+    LogLine,
     NetworkView,
     SessionStory,
     SettingView,
@@ -255,6 +256,22 @@ class StandInView:
         """Kept, until what is returned is called."""
         self.subscribers.append(callback)
         return lambda: self.subscribers.remove(callback)
+
+    def logs(
+        self, after: int = 0, limit: int = 1000, level: str = "debug", namespace: str = "", text: str = ""
+    ) -> Sequence[LogLine]:
+        """None."""
+        return []
+
+    def latest_logs(
+        self, limit: int = 100, before: int | None = None, level: str = "debug", namespace: str = "", text: str = ""
+    ) -> Sequence[LogLine]:
+        """None."""
+        return []
+
+    def follow_log(self, callback: Callable[[LogLine], None]) -> Callable[[], None]:
+        """Nothing is ever called back."""
+        return lambda: None
 
     def emit(self, event: Event) -> None:
         """Call every subscriber back."""
