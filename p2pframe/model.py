@@ -355,7 +355,9 @@ class SessionSnapshot:
 
     `score` is the mean of the scorers that are not dry runs (None before the first). `relays` is True where the peer
     wants items of every topic; `useful` counts items that it was the first to bring. `protected` ones are never
-    evicted; a `sole_source` is the only one that has brought anything useful lately.
+    evicted; a `sole_source` is the only one that has brought anything useful lately. Rates are a second, averaged over
+    about 15 seconds. `errors` counts what the peer did wrong: items of its that were refused, and facts that end a
+    session; neither timeouts, which may be ours, nor facts that are only noted.
     """
 
     id: SessionId
@@ -394,6 +396,11 @@ class SessionSnapshot:
     useful: int = 0
     protected: bool = False
     sole_source: bool = False
+    rate_in: float = 0.0
+    rate_out: float = 0.0
+    message_rate_in: float = 0.0
+    message_rate_out: float = 0.0
+    errors: int = 0
 
 
 @dataclass(frozen=True, slots=True)

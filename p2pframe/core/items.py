@@ -20,6 +20,7 @@ from zope.interface import implementer
 from p2pframe.config.settings import Limits
 from p2pframe.core.relay_log import RelayLog
 from p2pframe.core.scheduler import Scheduler
+from p2pframe.core.spreads import Spreads
 from p2pframe.errors import StorageError
 from p2pframe.interfaces import (
     IItems,
@@ -29,29 +30,12 @@ from p2pframe.interfaces import (
     ISession,
     IValidator,
     Metrics,
-    Spread,
     TopicRules,
 )
 from p2pframe.model import ACCEPTED, Item, ItemId, Outcome, SessionId, Topic, Validation
 
 Failed = Callable[[str, str, Failure], None]
 """Told of an exception out of a plugin: (label, where, failure)."""
-
-_DELAYS = 200  # announcements of one item that are timed: more would say nothing new about its spread
-
-
-class _SpreadRecord:
-    """How one item spreads, as far as this node sees; times by the reactor's clock."""
-
-    __slots__ = ("delays", "first_seen", "heard_from", "source", "started", "told")
-
-    def __init__(self, first_seen: float, started: float, source: SessionId | None) -> None:
-        self.first_seen = first_seen
-        self.started = started
-        self.source = source
-        self.heard_from = 0
-        self.told = 0
-        self.delays: list[float] = []
 
 
 class _Waiting:
@@ -68,11 +52,16 @@ class _Waiting:
 class _Case:
     """An item that is being judged: who is still to be asked, and what the others said."""
 
-    __slots__ = ("item", "result", "session", "spread", "validators")
+    __slots__ = ("heard", "item", "result", "session", "spread", "validators")
 
-    def __init__(self, item: Item, session: ISession | None, validators: Iterator[IValidator]) -> None:
+    def __init__(
+        self, item: Item, session: ISession | None, validators: Iterator[IValidator],
+        heard: tuple[Sequence[SessionId], Sequence[SessionId]],
+    ) -> None:  # fmt: skip
         self.item = item
         self.session = session
+        self.heard = heard
+        """Who had announced it before it came, and who was asked for it."""
         self.validators = validators
         self.result = ACCEPTED
         self.spread = True
@@ -109,7 +98,7 @@ class Items:
         self._stopped = False
         self._rejected: OrderedDict[tuple[Topic, ItemId], None] = OrderedDict()
         self._waiting: OrderedDict[tuple[Topic, ItemId], _Waiting] = OrderedDict()
-        self._spreads: OrderedDict[tuple[Topic, ItemId], _SpreadRecord] = OrderedDict()
+        self.spreads = Spreads(clock.seconds, unix_time, limits, metrics)
         self._links: dict[Topic, dict[SessionId, None]] = {}
         """The links that there are, by topic."""
         self._untold: OrderedDict[tuple[Topic, ItemId], Item] = OrderedDict()
@@ -144,13 +133,7 @@ class Items:
                 self._failed("relay", "announced", Failure())
         if self.heard is not None:
             self.heard(session, topic, ids)
-        spreads = self._spreads
-        for id in ids:
-            record = spreads.get((topic, id))
-            if record is not None:
-                record.heard_from += 1
-                if len(record.delays) < _DELAYS:
-                    record.delays.append(session.now - record.started)
+        self.spreads.announced(session.id, topic, ids, session.now)
         if self._topics[topic].scheduled:
             unknown = self._unknown(topic, ids)
             if unknown:
@@ -167,6 +150,7 @@ class Items:
                 self._failed("relay", "announced", Failure())
         if self.known(topic, item.id):
             self._outcomes.add(1, topic, "known")
+            self.spreads.again(item)
             self._settle(item, session, None)
             return
         judged = self._judge(item, session)
@@ -186,7 +170,13 @@ class Items:
 
     def spread(self, item: Item, source: ISession | None = None) -> None:
         """See `IItems.spread`."""
-        self._note_spread(item, source)
+        self._spread(item, source, self._scheduler.heard(item.topic, item.id))
+
+    def _spread(
+        self, item: Item, source: ISession | None, heard: tuple[Sequence[SessionId], Sequence[SessionId]]
+    ) -> None:
+        present = len(self._links.get(item.topic, ()))
+        self.spreads.begin(item, source.id if source is not None else None, present, *heard)
         link = source.link(item.topic) if source is not None else None
         if source is None and not self._links.get(item.topic) and self._topics[item.topic].scheduled:
             self._keep_untold(item)
@@ -210,10 +200,13 @@ class Items:
         if link is None or self._relay is None:
             return False
         try:
-            return self._relay.may_serve(link, id)
+            served = self._relay.may_serve(link, id)
         except Exception:  # noqa: BLE001 - a policy that fails serves nothing, and is named
             self._failed("relay", "may_serve", Failure())
             return False
+        if served:
+            self.spreads.served(session.id, topic, id)
+        return served
 
     def withdraw(self, topic: Topic, ids: Iterable[ItemId]) -> None:
         """See `IItems.withdraw`."""
@@ -236,21 +229,20 @@ class Items:
 
     # --- what core calls ---
 
-    def told(self, topic: Topic, items: Sequence[Item]) -> None:
+    def told(self, session: SessionId, topic: Topic, items: Sequence[Item]) -> None:
         """Count that a link was told of items."""
         self.relay_log.told(topic, len(items))
-        for item in items:
-            record = self._spreads.get((topic, item.id))
-            if record is not None:
-                record.told += 1
+        self.spreads.told(session, topic, items)
 
-    def spreads(self, limit: int) -> list[Spread]:
-        """The latest items and how they spread, newest first."""
-        latest = list(self._spreads.items())[-limit:]
-        return [
-            Spread(topic, id, r.first_seen, r.source, r.heard_from, r.told, tuple(r.delays))
-            for (topic, id), r in reversed(latest)
-        ]
+    def brought_by(self, session: SessionId, most: int) -> dict[Topic, list[ItemId]]:
+        """The latest items of each topic that a session was the first to bring, newest first."""
+        found: dict[Topic, list[ItemId]] = {}
+        for (topic, id), record in reversed(self.spreads.records.items()):
+            if record.source == session:
+                ids = found.setdefault(topic, [])
+                if len(ids) < most:
+                    ids.append(id)
+        return found
 
     def forget(self, session: ISession) -> None:
         """A session has ended: what it brought may be judged still, and nothing is reported to it any more."""
@@ -304,7 +296,9 @@ class Items:
             return Validation(Outcome.IGNORE, "too many items are being validated")
         self._pending[key] = self._judging[key] = None
         try:
-            judged = self._validate(_Case(item, session, iter(self._validators.get(item.topic, ()))))
+            # Now: where it is judged for a while the scheduler has forgotten who had it.
+            heard = self._scheduler.heard(item.topic, item.id)
+            judged = self._validate(_Case(item, session, iter(self._validators.get(item.topic, ())), heard))
         except Exception:  # noqa: BLE001 - as below
             judged = fail()
         if isinstance(judged, Validation):
@@ -440,7 +434,7 @@ class Items:
             session.counters.accepted_items += 1
             session.useful("block" if self._topics[item.topic].urgent else "item")
         if case.spread:
-            self.spread(item, session)
+            self._spread(item, session, case.heard)
         for callback in tuple(self._subscribers.get(item.topic, ())):
             try:
                 callback(item, session)
@@ -469,14 +463,6 @@ class Items:
         rejected[key] = None
         while len(rejected) > self._limits().rejected_items:
             rejected.popitem(last=False)
-
-    def _note_spread(self, item: Item, source: ISession | None) -> None:
-        key = (item.topic, item.id)
-        if key in self._spreads:
-            return
-        self._spreads[key] = _SpreadRecord(self._unix_time(), self._seconds(), source.id if source else None)
-        while len(self._spreads) > self._limits().spreads:
-            self._spreads.popitem(last=False)
 
     def _call_relay(self, where: str, call: Callable[[IRelayPolicy], None]) -> None:
         relay = self._relay

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from p2pframe.config.settings import Limits, NetworkSpec
 from p2pframe.core.address_book import AddressBook
+from p2pframe.core.address_groups import AddressSurvey
 from p2pframe.core.addresses import Addresses
 from p2pframe.core.admission import Admission
 from p2pframe.core.bans import BanList
@@ -35,14 +36,17 @@ from p2pframe.core.session import Session
 from p2pframe.core.session_log import SessionLog
 from p2pframe.core.snapshots import add_messages
 from p2pframe.core.standing import Standing
+from p2pframe.core.story import Stories, story_of
 from p2pframe.core.timers import Timers
 from p2pframe.core.visits import Visits
 from p2pframe.interfaces import (
+    AddressGroups,
     INamespace,
     IStatus,
     ITransport,
     Metrics,
     NetworkView,
+    SessionStory,
 )
 from p2pframe.model import (
     Action,
@@ -126,14 +130,20 @@ class Network:
             "receive_buffers_shed_total", "Sessions ended as unprocessed bytes of all were too many."
         )
         self._shed = metrics.counter("send_buffers_shed_total", "Sessions ended as unsent bytes of all were too many.")
+        self._send_pauses = metrics.counter(
+            "send_pauses_total", "Times that reading paused as the peer did not read what it was sent."
+        )
+        self._cut_short = metrics.counter("closes_cut_short_total", "Closing sessions hung up on before all was sent.")
         self._session_log = SessionLog(self.log)
         self._refusals = Refusals(spec.name, metrics, events, self.log)
         self.gate = Gate(spec.name, spec.limits, bans, metrics, self._refusals, self._inbound_slots)
         self.admission = Admission(self, self._refusals)
         self.standing = Standing(parts.scorers, metrics, self.plugin_failed)
+        self.stories = Stories(lambda: self.limits, metrics)
         self.addresses = Addresses(self)
         self.dialer = Dialer(self, world.rng(f"{spec.name}/dialer"))
         self.visits = Visits(self)
+        self._survey = AddressSurvey(self.clock, self.unix_time, book.entries)
         self.finder = Finder(self, parts.discovery)
         self.timers = Timers(self, self._flush_logs)
         self.datagram_gates = [DatagramGate(self, transport) for transport in parts.datagrams]
@@ -165,6 +175,7 @@ class Network:
             view = self.view()
             anchors = self.call_plugin("topology", "anchors", anchors, topology.anchors, view)
         self.visits.stop()
+        self._survey.stop()
         self.dialer.stop()
         await self.finder.stop()
         await self.ports.close()
@@ -300,7 +311,7 @@ class Network:
             self.book.good(session.address)
             self.dialer.opened(session)
         self.standing.opened(session.id, now)
-        self.standing.sample(session.id, session.counters, now)
+        self.sample(session, now)
         info = session.handshake
         agent = info.agent if info else ""
         self.events.emit("session.opened", self.name, session.id, session.address, slot=session.slot.value, agent=agent)
@@ -311,12 +322,14 @@ class Network:
         if session.slot is Slot.FEELER:
             session.close("feeler-done")
             return
+        self.items.spreads.came(session.id, session.address)
         for link in session.links:
             if not session.closing:
                 self.items.link_added(link)
 
     def session_ended(self, session: Session) -> None:
         """The wire is gone: forget the session and say why it ended."""
+        self.stories.ended(session, self.clock.seconds())
         if self.sessions.pop(session.id, None) is not None:
             self._disconnected(session.address)
         self.addresses.forget(session)
@@ -325,6 +338,7 @@ class Network:
         for link in session.links:
             self.items.link_removed(link)
         self.items.forget(session)
+        self.items.spreads.left(session.id)
         self.scheduler.forget(session.id)
         scores = self.standing.scores(session.id)
         # Of one that never opened too: a scorer may have heard facts about it.
@@ -355,7 +369,9 @@ class Network:
         """A fact: ask the scorers, act on the strictest verdict."""
         if session.state == "closed":
             return
-        verdict = self.standing.observe(session.id, fact, session.now)
+        judgement = self.standing.observe(session.id, fact, session.now)
+        verdict = judgement.verdict
+        self.stories.heard(session, fact, judgement, session.now)
         if fact.kind == "timeout":
             session.counters.timeouts += 1
         if not verdict:
@@ -365,6 +381,11 @@ class Network:
                 fact=fact.kind, scores=tuple(score for score, _ in self.standing.scores(session.id)),
             )  # fmt: skip
             self.admission.act(session, verdict)
+
+    def sample(self, session: Session, now: float) -> None:
+        """Have the scorers look at a session."""
+        self.standing.sample(session.id, session.counters, now)
+        self.stories.scored(session, self.standing.scores(session.id), now)
 
     def end_penalised(self) -> None:
         """After a ban by hand: end every session that it covers."""
@@ -391,6 +412,14 @@ class Network:
     def over_budget(self) -> None:
         """A session's reading pauses, its budget being spent."""
         self._over_budget.add(1)
+
+    def send_paused(self) -> None:
+        """A session's reading pauses, as its peer does not read."""
+        self._send_pauses.add(1)
+
+    def close_cut_short(self) -> None:
+        """A closing session is hung up on: its peer took too long."""
+        self._cut_short.add(1)
 
     def shed_queues(self) -> None:
         """Unsent bytes of all sessions are over the bound: end the session that has most of them."""
@@ -470,6 +499,11 @@ class Network:
         for session in self.sessions.values():
             yield session.snapshot()
 
+    def story(self, session: SessionId) -> SessionStory | None:
+        """How a session went, live or ended; None where nothing is known of it any more."""
+        held, now = self.sessions.get(session), self.clock.seconds()
+        return self.stories.of(session, now) if held is None else story_of(held, now)
+
     def describe(self) -> NetworkView:
         """The network at a glance."""
         allowed, used = self.slots(), self.open_sessions()
@@ -477,6 +511,8 @@ class Network:
         messages = dict(self._past_messages)
         for session in self.sessions.values():
             add_messages(messages, session)
+        for gate in self.datagram_gates:
+            gate.add_messages(messages)
         return NetworkView(
             self.name,
             self.protocol_name,
@@ -487,7 +523,12 @@ class Network:
             messages,
             self.finder.status(),
             self.book.sources(),
+            tuple(self.protocol.topics),
         )
+
+    def address_groups(self) -> AddressGroups:
+        """The address book by netgroup and by age."""
+        return self._survey.latest()
 
     def _inbound_slots(self) -> tuple[int, int]:
         used = sum(1 for session in self.sessions.values() if session.inbound)

@@ -146,6 +146,16 @@ class Scheduler:
                         waiting[item.id] = item
             self._flush()
 
+    def heard(self, topic: Topic, id: ItemId) -> tuple[Sequence[SessionId], Sequence[SessionId]]:
+        """Who has announced an item that is wanted, in the order of it, and who of them was asked for it."""
+        t = self._topics.get(topic)
+        item = t.items.get(id) if t is not None else None
+        if item is None:
+            return (), ()
+        announcers = item.announcers
+        asked = [peer.session for peer in announcers if peer is item.asked or peer.ids.get(id) == NEVER]
+        return [peer.session for peer in announcers], asked
+
     def forget(self, session: SessionId) -> None:
         """A session has ended: what it was asked for is asked of others."""
         for t in self._topics.values():
@@ -169,6 +179,10 @@ class Scheduler:
             peer.rush = peer.delayed = None
         if self._idle:
             self._soon()
+
+    def announced_by(self, session: SessionId) -> dict[Topic, Announcer]:
+        """What a peer has told of, by topic, where there is anything: to look at, not to change."""
+        return {name: t.peers[session] for name, t in self._topics.items() if session in t.peers}
 
     def stop(self) -> None:
         """Forget everything and ask for nothing more."""

@@ -372,11 +372,12 @@ class Session(Protocol):
             if now - max(self.counters.last_receive, self.counters.opened) > limits.idle_timeout:
                 self.close("idle", f"nothing received for {limits.idle_timeout:g} s")
             elif not self.writable and now - self._blocked_since > limits.idle_timeout:
-                self.abort("does-not-read", f"took nothing for {limits.idle_timeout:g} s")
+                self.abort("does-not-read", f"took nothing for {limits.idle_timeout:g} s (limits.idle_timeout)")
             else:
                 self._guard(lambda: self._conversation.tick(now), "tick")
         elif now > self._deadline:
             if self.state == "closing":
+                self.network.close_cut_short()
                 self.abort("close-timeout")
             elif not self.closing:
                 self.abort("handshake-timeout", f"not open after {limits.handshake_timeout:g} s")
@@ -584,8 +585,10 @@ class Session(Protocol):
             self._pump()
         limits = self.network.limits
         if self.queued > limits.send_buffer_max:
-            self.abort("does-not-read", f"over {limits.send_buffer_max} unsent bytes")
+            self.abort("does-not-read", f"over {limits.send_buffer_max} unsent bytes (limits.send_buffer_max)")
         elif self.queued > limits.send_buffer:
+            if not self._held & _SENDING:
+                self.network.send_paused()
             self._pause(_SENDING)
         if self.network.queued > limits.send_buffers_total:
             self.network.shed_queues()

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 def snapshot_of(session: Session) -> SessionSnapshot:
     """The session as others may see it."""
-    counters, handshake = session.counters, session.handshake
+    counters, handshake, story = session.counters, session.handshake, session.story
+    rate_in, rate_out, messages_in, messages_out = story.rates.all
     scores = session.network.scores_of(session.id)
     values = [score.value for score, counts in scores if counts]
     return SessionSnapshot(
@@ -52,6 +53,11 @@ def snapshot_of(session: Session) -> SessionSnapshot:
         useful=session.useful_count,
         protected=session.protected,
         sole_source=session.network.is_sole_source(session),
+        rate_in=rate_in,
+        rate_out=rate_out,
+        message_rate_in=messages_in,
+        message_rate_out=messages_out,
+        errors=counters.rejected_items + story.errors,
     )
 
 

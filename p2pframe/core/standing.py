@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from twisted.python.failure import Failure
 
+from p2pframe.core.story import Judgement
 from p2pframe.interfaces import IScorer, Metrics
 from p2pframe.model import ALLOW, Action, Fact, Floor, Score, SessionCounters, SessionId, Verdict
 
@@ -54,13 +55,14 @@ class Standing:
         """The latest scores of a session, each with whether it counts (is no dry run)."""
         return self._scores.get(session, ())
 
-    def observe(self, session: SessionId, fact: Fact, now: float) -> Verdict:
+    def observe(self, session: SessionId, fact: Fact, now: float) -> Judgement:
         """What to do about a session after a fact: the strictest of the floor and the scorers' verdicts."""
         self._facts.add(1, fact.kind)
         floor = _FLOORS[fact.floor]
         if not fact.proven and floor is Action.DISCOURAGE:
             floor = Action.DISCONNECT  # ending one session harms nobody else; remembering could
         verdict = Verdict(floor, "floor", fact.kind, fact.evidence) if floor is not Action.ALLOW else ALLOW
+        overruled, why = ALLOW, ""
         for scorer in self._scorers:
             try:
                 opinion = scorer.observed(session, fact, now)
@@ -74,7 +76,9 @@ class Standing:
             self._verdicts.add(1, scorer.name, opinion.action.name.lower(), effect)
             if counts and opinion.action > verdict.action:
                 verdict = replace(opinion, rule=f"scoring.{scorer.name}")
-        return verdict
+            elif not counts and opinion.action > overruled.action:
+                overruled, why = replace(opinion, rule=f"scoring.{scorer.name}"), effect
+        return Judgement(verdict, overruled, why)
 
     def _call(self, scorer: IScorer, where: str, call: Callable[[IScorer], None]) -> None:
         try:

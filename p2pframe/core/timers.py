@@ -86,6 +86,7 @@ class Timers:
         now = self._network.clock.seconds()
         self._flush(now)
         for session in list(self._network.sessions.values()):
+            session.story.rates.step(session.counters, now)
             session.tick(now)
 
     def _score(self) -> None:
@@ -93,7 +94,7 @@ class Timers:
         now = network.clock.seconds()
         for session in list(network.sessions.values()):
             if session.state == "open":
-                network.standing.sample(session.id, session.counters, now)
+                network.sample(session, now)
         for slot, count in network.open_sessions().items():
             self._sessions.set(count, slot.value)
 

@@ -24,8 +24,8 @@ on it), IItems and IScheduler (the way of an item), IAddressBook, INodeView and 
 
 A plugin that has live config fields also provides IReconfigurable; one that also provides
 `twisted.application.service.IService` is started and stopped with its network; a protocol may
-provide IStatus, IInspectable, ISeedNames, IHoldsPeers, IPeerExchange, IRendezvous, IRoutingTables and IVisitor, its datagram
-receiver ICountsMessages, and an application IWorkload.
+provide IStatus, IInspectable, ISeedNames, IHoldsPeers, IPeerExchange, IRendezvous, IRoutingTables and IVisitor, its
+datagram receiver ICountsMessages, and an application IWorkload.
 Any plugin may provide IAdminPage, IAlerts and IOverview: what it adds to the web admin.
 """
 
