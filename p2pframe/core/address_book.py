@@ -200,6 +200,10 @@ class AddressBook:
         """Some of its addresses, stale ones too, without a draw: for who looks on and must change nothing."""
         return [entry.address for entry in self._all[:maximum]]
 
+    def entries(self) -> list[Entry]:
+        """All of them, in an order that changes: for who counts them."""
+        return self._all
+
     def views(self, offset: int, limit: int, source: str | None = None) -> list[AddressView]:
         """See `INodeView.addresses`."""
         chosen = (one for one in self._entries.values() if source is None or source_name(one.source) == source)

@@ -6,16 +6,20 @@ does leads to a ban.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from p2pframe.interfaces import IDatagramPort, IDatagramReceiver, IDatagramTransport
+from p2pframe.interfaces import ICountsMessages, IDatagramPort, IDatagramReceiver, IDatagramTransport
 from p2pframe.model import PeerAddress
 
 if TYPE_CHECKING:
     from p2pframe.core.network import Network
+
+KINDS = 100
+"""Types of message that are kept apart."""
 
 
 @implementer(IDatagramReceiver, IDatagramPort)
@@ -61,6 +65,20 @@ class DatagramGate:
     def awaited(self, data: bytes, source: PeerAddress) -> bool:
         """See `IDatagramReceiver.awaited`."""
         return self._receiver is not None and self._receiver.awaited(data, source)
+
+    def add_messages(self, sums: dict[str, tuple[int, int]]) -> None:
+        """Add what came in, as (messages, bytes) by type, as far as the protocol says."""
+        receiver = self._receiver
+        if receiver is None or not ICountsMessages.providedBy(receiver):
+            return
+        none: Mapping[str, tuple[int, int]] = {}
+        label = f"protocol.{self._network.protocol_name}"
+        counted = self._network.call_plugin(label, "messages", none, lambda: dict(receiver.messages))
+        for number, (kind, (messages, size)) in enumerate(counted.items()):
+            if messages:
+                name = kind if number < KINDS else "other"
+                held = sums.get(name, (0, 0))
+                sums[name] = held[0] + messages, held[1] + size
 
     def send(self, data: bytes, target: PeerAddress) -> None:
         """See `IDatagramPort`: called by the protocol."""

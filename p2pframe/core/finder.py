@@ -24,8 +24,22 @@ class _Source:
     """One discovery plugin and how it did."""
 
     __slots__ = (
-        "announce_again", "announce_error", "announce_failures", "announcing", "failures", "last_error", "last_run",
-        "name", "not_before", "plugin", "running", "total", "yielded",
+        "announce_again",
+        "announce_error",
+        "announce_failures",
+        "announcing",
+        "failed",
+        "failures",
+        "last_error",
+        "last_run",
+        "last_success",
+        "looks",
+        "name",
+        "not_before",
+        "plugin",
+        "running",
+        "total",
+        "yielded",
     )  # fmt: skip
 
     def __init__(self, plugin: IDiscovery, name: str) -> None:
@@ -43,6 +57,9 @@ class _Source:
         self.last_error = ""
         self.yielded = 0
         self.total = 0
+        self.looks = 0
+        self.failed = 0
+        self.last_success = 0.0
 
 
 class Finder:
@@ -104,6 +121,9 @@ class Finder:
                 s.failures + s.announce_failures,
                 s.last_error or s.announce_error,
                 max(0.0, s.not_before - now),
+                s.last_success,
+                s.looks,
+                s.failed,
             )
             for s in self._sources
         }
@@ -132,6 +152,7 @@ class Finder:
     def _ask(self, source: _Source, now: float) -> None:
         limits = self.network.limits
         source.last_run = now
+        source.looks += 1
         running = maybeDeferred(source.plugin.find, limits.discovery_addresses)
         source.running = running
 
@@ -162,6 +183,7 @@ class Finder:
     def _take(self, source: _Source, found: Sequence[FoundAddress]) -> None:
         source.failures = 0
         source.last_error = ""
+        source.last_success = self.network.unix_time()
         source.total += len(found)
         default = self.network.protocol.default_port
         whole = [
@@ -195,6 +217,7 @@ class Finder:
         if self.network.stopping and failure.check(CancelledError):
             return
         source.failures += 1
+        source.failed += 1
         source.last_error, wait = self._told(source, where, failure, source.failures)
         source.not_before = self.network.clock.seconds() + wait
 

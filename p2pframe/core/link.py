@@ -52,7 +52,7 @@ class Link:
     def announce(self, items: Sequence[Item]) -> None:
         """See `ILink.announce`."""
         if items and not self._session.closing:
-            self._session.network.items.told(self.topic, items)
+            self._session.network.items.told(self.id, self.topic, items)
             try:
                 self._conversation.announce(self.topic, items)
             except Exception:  # noqa: BLE001 - it ends its own session; whoever called goes on with the others
@@ -77,7 +77,7 @@ class Link:
     def push(self, item: Item) -> None:
         """See `ILink.push`."""
         if not self._session.closing:
-            self._session.network.items.told(self.topic, (item,))
+            self._session.network.items.told(self.id, self.topic, (item,))
             try:
                 self._conversation.push(self.topic, item)
             except Exception:  # noqa: BLE001 - it ends its own session; whoever called goes on with the others

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
@@ -23,6 +25,15 @@ class IDatagramReceiver(Interface):
         Must be cheap and must not raise. Whoever forges a flood from a peer's address can then not keep us from hearing
         that peer.
         """
+
+
+class ICountsMessages(Interface):
+    """A datagram receiver may also provide this: core can't tell what it has not decoded, and shows what this says."""
+
+    messages: Mapping[str, tuple[int, int]] = Attribute(
+        "What came in, as (messages, bytes) by type, each type with a name of the protocol's own: those that strangers "
+        "make up are counted together. Of more than 100 types the rest is shown as `other`."
+    )
 
 
 class IHoldsPeers(Interface):

@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterator
 from heapq import nsmallest
 from random import Random
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 A = TypeVar("A", bound=Hashable)
 
@@ -51,6 +51,18 @@ class Bucket(Generic[A]):
         self.contacts: dict[int, Contact[A]] = {}
         self.waiting: dict[int, Contact[A]] = {}
         self.note = b""
+
+
+class BucketState(NamedTuple):
+    """A bucket for people: see `RoutingTable.states`. `depth` is how many first bits the ids in it share."""
+
+    depth: int
+    own: bool
+    good: int
+    questionable: int
+    bad: int
+    waiting: int
+    touched: float
 
 
 class RoutingTable(Generic[A]):
@@ -114,6 +126,24 @@ class RoutingTable(Generic[A]):
     def shape(self) -> list[tuple[int, int, int]]:
         """For people: the size of each bucket's range in bits, its contacts, and those who wait."""
         return [((one.high - one.low).bit_length() - 1, len(one.contacts), len(one.waiting)) for one in self._buckets]
+
+    def states(self, now: float) -> list[BucketState]:
+        """For people: each bucket, by depth, the one of our own id last."""
+        found = []
+        for one in self._buckets:
+            bad = questionable = 0
+            for contact in one.contacts.values():
+                if contact.failures >= self.bad_after:
+                    bad += 1
+                elif contact.failures or self._silent_since(contact) <= now - self.questionable_after:
+                    questionable += 1
+            found.append(
+                BucketState(
+                    self.bits - (one.high - one.low).bit_length() + 1, one.low <= self.own < one.high,
+                    len(one.contacts) - bad - questionable, questionable, bad, len(one.waiting), one.touched,
+                )
+            )  # fmt: skip
+        return sorted(found, key=lambda one: (one.depth, one.own))
 
     # --- what is heard ---
 
@@ -247,8 +277,7 @@ class RoutingTable(Generic[A]):
         before = now - self.questionable_after
         for bucket in self._buckets:
             for one in bucket.contacts.values():
-                # What it asks us keeps a contact that has ever answered (BEP 5), though it is no proof: half as long.
-                if max(one.replied, min(one.heard, one.replied + 2 * self.questionable_after)) <= before or (
+                if self._silent_since(one) <= before or (
                     one.failures and bucket.waiting
                 ):
                     silent.append(one)
@@ -280,6 +309,10 @@ class RoutingTable(Generic[A]):
                 self._insert(one, touched)
 
     # --- within ---
+
+    def _silent_since(self, one: Contact[A]) -> float:
+        # What it asks us keeps a contact that has ever answered (BEP 5), though it is no proof: half as long.
+        return max(one.replied, min(one.heard, one.replied + 2 * self.questionable_after))
 
     def _splits(self, bucket: Bucket[A]) -> bool:
         return bucket.low <= self.own < bucket.high and bucket.high - bucket.low > 1

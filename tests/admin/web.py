@@ -29,7 +29,7 @@ from p2pframe.interfaces import (
     PageTable,
     SettingView,
 )
-from p2pframe.interfaces.node import DiscoveryStatus, SourceHolds, Spread
+from p2pframe.interfaces.node import DiscoveryStatus, SourceHolds, Spread, SpreadPeer
 from p2pframe.model import Action, PeerAddress, Penalty, SessionId, SessionSnapshot, Slot
 from p2pframe.private_file import write_private
 from p2pframe.testing.conformance.services import StandInControl, StandInView
@@ -82,8 +82,22 @@ class View(StandInView):
             raise KeyError(network)
         return [AddressView(ADDRESS, self.text, 1.0, 2.0, 3.0, 4.0, 5, True, 6)][offset : offset + limit]
 
-    def spreads(self, network, limit=100):
-        return [Spread(self.text, b"id", 1.0, SessionId(1), 2, 3, (0.5, 1.5))]
+    def spreads(self, network, limit=100, topic=None):
+        if network != "net":
+            raise KeyError(network)
+        return [self.spread(network, self.text, b"id")]
+
+    def spread(self, network, topic, id):
+        if network != "net":
+            raise KeyError(network)
+        if (topic, id) != (self.text, b"id"):
+            return None
+        peers = (
+            SpreadPeer(SessionId(1), ADDRESS, None, None, 2.0, True),
+            SpreadPeer(SessionId(2), PeerAddress(self.text, 1, "name"), 0.5, 1.5, None, False),
+            SpreadPeer(SessionId(3), None, 1.5, None, None, False),
+        )
+        return Spread(self.text, b"id", 1.0, SessionId(1), 2, 3, (0.5, 1.5), 1, 250, 4, 3, ADDRESS, peers)
 
     def providers(self, interface):
         if interface is IOverview:

@@ -234,8 +234,8 @@ def test_spreads_are_bounded():
     core = Core(spreads=10)
     for number in range(50):
         core.items.publish(item(number))
-    assert [spread.id for spread in core.items.spreads(3)] == [item(n).id for n in (49, 48, 47)]
-    assert len(core.items._spreads) == 10
+    assert [spread.id for spread in core.items.spreads.latest(3)] == [item(n).id for n in (49, 48, 47)]
+    assert len(core.items.spreads.records) == 10
 
 
 def test_a_forged_body_is_asked_of_the_next_who_has_it():
