@@ -14,7 +14,7 @@ import traceback
 
 from benchmarks.figures import Row, table
 
-NAMES = ("messages", "inventory", "hop", "headers", "blocks", "sessions", "startup", "simulation", "dht")
+NAMES = ("messages", "inventory", "hop", "headers", "blocks", "sessions", "startup", "simulation", "dht", "admin")
 LONG = ("simulation_large",)
 """Run only where they are named."""
 

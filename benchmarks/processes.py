@@ -124,14 +124,14 @@ class Folders:
     def new(self) -> Path:
         """One more folder."""
         self._count += 1
-        folder = self._root / str(self._count)
-        folder.mkdir()
-        return folder
+        self.last = self._root / str(self._count)
+        self.last.mkdir()
+        return self.last
 
 
 CONFIG = """\
 version: 1
-node: {{data_dir: ./data, watchdog: 0s, log_level: warn}}
+node: {{data_dir: ./data, watchdog: 0s, log_level: warn{options}}}
 networks:
   bitcoin:
     protocol: {{plugin: bitcoin, chain: regtest}}
@@ -146,10 +146,10 @@ OPEN_LIMITS = (
 """What one client on loopback needs to load a node on its own; the same checks run, with other numbers."""
 
 
-def node(folder: Path, rest: str = "") -> Program:
-    """Our node, with the default relay policy and scorers. A folder that had one has its data still."""
+def node(folder: Path, rest: str = "", options: str = "") -> Program:
+    """Our node, with the default relay policy and scorers; `options` are more of `node`. A folder keeps its data."""
     port = free_port()
-    (folder / "node.yaml").write_text(CONFIG.format(port=port, limits=OPEN_LIMITS, rest=rest))
+    (folder / "node.yaml").write_text(CONFIG.format(port=port, limits=OPEN_LIMITS, rest=rest, options=options))
     arguments = [sys.executable, "-c", _TWISTD, "--nodaemon", "p2pnode", "-c", "node.yaml"]
     return Program(arguments, port, folder, {"PYTHONPATH": str(HERE.parent)})
 
