@@ -7,89 +7,15 @@ import re
 import signal
 import subprocess
 import sys
-import threading
-from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 
-from p2pframe.admin.values import Network, Node, Peer
+from p2pframe.admin.values import Node
 from p2pframe.cli.remote.netinfo import HELP, kind, netinfo
-from tests.interop.configs import NETWORK
-from tests.interop.processes import P2PNode, free_port, wait_until
+from tests.cli.remote import TOKEN, a_node, a_peer, good, refused, run, said, token_file
+from tests.interop.processes import free_port, wait_until
 
-TOKEN = "a-token-of-a-test-of-the-commands"
 ASKING = ("status", "peers", "peer", "bans", "ban", "unban", "connect", "disconnect", "events", "netinfo", "log")
-
-
-def run(*words, limit=60):
-    """One command: its exit status, output and what it says of mistakes."""
-    done = subprocess.run(
-        [sys.executable, "-m", "p2pframe.cli", *map(str, words)],
-        capture_output=True, text=True, timeout=limit, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert "Traceback" not in done.stderr, done.stderr
-    return done.returncode, done.stdout, done.stderr
-
-
-def good(*words):
-    status, out, err = run(*words)
-    assert (status, err) == (0, ""), err
-    return out
-
-
-def refused(*words):
-    """The one sentence that it ends with."""
-    status, out, err = run(*words)
-    assert (status, out) == (1, ""), (status, out, err)
-    assert err.startswith("Error: ") and err.count("\n") == 1, err
-    return err.removeprefix("Error: ").rstrip("\n")
-
-
-def token_file(folder: Path, name: str, text: str = TOKEN) -> Path:
-    path = folder / name
-    path.touch(0o600)
-    path.write_text(text)
-    return path
-
-
-class Nodes:
-    """`ours` has an admin; `other` is one to dial."""
-
-    def __init__(self, stack: ExitStack, folder: Path) -> None:
-        viewer = token_file(folder, "viewer")
-        quiet = {"discovery": []}
-        port = free_port()
-        tokens = [{"name": "tests", "role": "viewer", "file": str(viewer)}]
-        admin = {"plugin": "admin", "listen": f"127.0.0.1:{port}", "tokens": tokens}
-        config = {"networks": {"bitcoin": NETWORK | quiet}, "storage": {"plugin": "memory"}}
-        self.ours = stack.enter_context(P2PNode("ours", folder, config | {"applications": [admin]}))
-        self.other = stack.enter_context(P2PNode("other", folder, config))
-        self.ours.start("node started")
-        self.other.start("node started")
-        self.by_config = ("-c", self.ours.path)
-        self.url = f"http://127.0.0.1:{port}"
-        self.by_token = ("--url", self.url, "--token-file", viewer)
-
-    def audited(self) -> list[str]:
-        lines = (self.ours.data_dir).rglob("audit.jsonl")
-        return [json.loads(line)["kind"] for path in lines for line in path.read_text().splitlines()]
-
-
-@pytest.fixture(scope="module")
-def nodes(tmp_path_factory):
-    with ExitStack() as stack:
-        yield Nodes(stack, tmp_path_factory.mktemp("nodes"))
-
-
-@pytest.fixture
-def session(nodes):
-    """The id of a session with the other node."""
-    out = good("connect", nodes.other.address, *nodes.by_config)
-    id = re.fullmatch(rf"connected to {nodes.other.address}: session (\d+)\n", out)[1]
-    yield int(id)
-    run("disconnect", id, *nodes.by_config)
 
 
 def test_a_node_at_a_glance(nodes):
@@ -223,49 +149,6 @@ def test_what_is_not_understood_has_status_2(words):
     assert (status, out) == (2, "") and "Error: " in err
 
 
-class Wrong(BaseHTTPRequestHandler):
-    """Says what it was told to say."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        answer = self.server.answer
-        self.server.seen.append((self.path, self.headers.get("Authorization")))
-        self.wfile.write(answer(self.path) if callable(answer) else answer)
-        self.close_connection = True
-
-    do_POST = do_GET
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def wrong(tmp_path):
-    """`wrong(answer)`: the words that lead a command to a server that says these bytes."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Wrong)
-    server.seen = []
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    path = token_file(tmp_path, "token")
-
-    def answering(answer):
-        server.answer = answer
-        return ("--url", f"http://127.0.0.1:{server.server_address[1]}", "--token-file", path)
-
-    answering.seen = server.seen
-    yield answering
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def said(body, status="200 OK", kind="application/json", length=None):
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length or len(data)}\r\n\r\n"
-    return head.encode() + data
-
-
 PROBLEM = {"type": "about:blank", "title": "Conflict", "status": 409, "detail": "no\x1b[2Jway"}
 
 
@@ -326,25 +209,6 @@ def test_a_stream_that_ends_is_said(wrong):
 
 
 # --- netinfo ---
-
-
-def a_peer(**changes) -> Peer:
-    values = {
-        "network": "bitcoin", "id": 7, "address": "192.0.2.7:8333", "netgroup": "192.0.0.0/16", "slot": "outbound",
-        "inbound": False, "state": "open", "transport": "tcp", "encryption": "", "agent": "/x/", "version": 70016,
-        "services": ["NETWORK", "WITNESS"], "age": 3600.0, "quiet": 2.0, "sent": 1.0, "useless": 120.0, "block": None,
-        "ping": 0.02, "best_ping": 0.01, "bytes_in": 1, "bytes_out": 2, "messages_in": {}, "messages_out": {},
-        "accepted_items": 0, "rejected_items": 0, "timeouts": 0, "send_queue": 0, "score": None, "protected": False,
-    }  # fmt: skip
-    return Peer.model_validate(values | changes)
-
-
-def a_node() -> Node:
-    network = Network(
-        name="bitcoin", protocol="bitcoin", listening=["0.0.0.0:8333"], slots={}, addresses={}, status={}, messages={},
-        sources=[],
-    )  # fmt: skip
-    return Node(version="1", now=0.0, uptime=1.0, healthy=True, reasons=[], alerts=[], networks=[network])
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import termios
 import tty
 from collections.abc import Callable
@@ -13,6 +14,9 @@ from typing import Any, Self
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+_ARROW = re.compile(rb"\x1b(?:\[[0-9;]*|O)?[A-Za-z~]")
+"""A key of several bytes, of which some are letters."""
 
 
 @implementer(IReadDescriptor)
@@ -62,9 +66,9 @@ class Keys:
         if not data:
             self._reactor.removeReader(self)
             self._gone()
-        elif not data.startswith(b"\x1b"):  # An arrow or the like: several bytes of which some are letters.
-            for key in data.decode("ascii", "replace"):
-                self._pressed(key)
+            return
+        for key in _ARROW.sub(b"", data).decode("ascii", "replace"):
+            self._pressed(key)
 
     def connectionLost(self, reason: Failure) -> None:
         """See `IFileDescriptor`."""
