@@ -62,7 +62,7 @@ class Alerts:
         self._failed: dict[str, None] = {}
         """Plugins whose failure has been logged: it would be so every few seconds."""
         self._timer: LoopingCall | None = None
-        self._gauge = context.metrics.gauge("alerts", "Whether an alert holds: 1 or 0.", ["alert", "of"])
+        self._gauge = context.metrics.gauge("alerts", "Whether an alert holds: 1 or 0.", ["alert", "of", "severity"])
         self._raised = context.metrics.counter("alerts_raised_total", "Alerts that began to hold.", ["alert"])
 
     def start(self) -> None:
@@ -127,13 +127,13 @@ class Alerts:
             before = self._held.get(key)
             held[key] = Held(alert, before.since, before.began) if before is not None else Held(alert, clock, time)
         for key, gone in self._held.items():
+            self._gauge.set(0, *_labels(gone.alert))
             if key not in held:
                 self._over.append(Over(gone.alert, gone.began, time))
-                self._gauge.set(0, *_labels(gone.alert))
         for key, one in held.items():
+            self._gauge.set(1, *_labels(one.alert))
             if key not in self._held:
                 self._raised.add(1, _labels(one.alert)[0])
-            self._gauge.set(1, *_labels(one.alert))
         self._held = held
 
     def _of_plugin(self, label: str, plugin: IAlerts) -> list[Alert]:
@@ -162,9 +162,10 @@ class Alerts:
             self._timer.start(LOOK, now=False).addErrback(self._timer_failed)
 
 
-def _labels(alert: Alert) -> tuple[str, str]:
+def _labels(alert: Alert) -> tuple[str, str, str]:
     """For a metric: a plugin's words may be of any letters, and half ones have no UTF-8."""
     return (
         alert.name.encode("ascii", "backslashreplace").decode(),
         alert.network.encode("ascii", "backslashreplace").decode(),
+        "critical" if alert.critical else "warning",
     )

@@ -195,13 +195,14 @@ def test_since_when_one_holds_and_what_is_over_is_remembered():
     ]  # fmt: skip
     began = alerts.held()[1].began
     assert alerts.over() == []
-    assert metrics.value("alerts", "no-peers", "net") == metrics.value("alerts", "reactor-lag", "") == 1
+    assert metrics.value("alerts", "no-peers", "net", "critical") == 1
+    assert metrics.value("alerts", "reactor-lag", "", "warning") == 1
     world.lag = 0.0
     world.clock.advance(LOOK)
     assert [one.alert.name for one in alerts.held()] == ["no-peers"]
     (over,) = alerts.over()
     assert (over.alert.name, over.began, over.ended) == ("reactor-lag", began, began + 2 * LOOK)
-    assert metrics.value("alerts", "reactor-lag", "") == 0
+    assert metrics.value("alerts", "reactor-lag", "", "warning") == 0
     assert metrics.value("alerts_raised_total", "reactor-lag") == 1
     alerts.stop()
     assert world.clock.getDelayedCalls() == []
@@ -351,6 +352,22 @@ def test_plugins_have_alerts_of_their_own_bounded_and_one_that_fails_is_named(fl
     assert {len(one.text) for one in of_many} == {1000}
 
 
+def test_one_that_becomes_critical_holds_on():
+    world = World()
+    severe = [False]
+    watcher = Watcher(lambda: [Alert("shard", severe[0], "", "A shard is behind.", "Wait.")])
+    world.plugins = [("application.p", watcher)]
+    alerts = world.alerts()
+    alerts.now()
+    severe[0] = True
+    world.clock.advance(5.0)
+    (held,) = alerts.held()
+    assert (held.alert.critical, world.clock.seconds() - held.since, alerts.over()) == (True, 5.0, [])
+    metrics = world.context.metrics
+    assert metrics.value("alerts", "shard", "", "warning") == 0
+    assert metrics.value("alerts", "shard", "", "critical") == 1
+
+
 def test_two_alerts_of_a_plugin_with_one_name_are_two():
     world = World()
     same = [Alert("shard", False, "", f"Shard {n} is behind.", "Wait.") for n in range(2)]
@@ -363,4 +380,4 @@ def test_a_plugins_words_are_no_trouble_for_the_metrics():
     odd = Alert("\ud800\n", False, "ü", "It is odd.", "Look.")
     world.plugins = [("application.p", Watcher(lambda: [odd]))]
     world.alerts().now()
-    assert world.context.metrics.value("alerts", "\\ud800\n", "\\xfc") == 1
+    assert world.context.metrics.value("alerts", "\\ud800\n", "\\xfc", "warning") == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ MONITORING = ROOT / "docs" / "monitoring"
 NAME = re.compile(r"\bp2pframe_(\w+)")
 
 
+@cache
 def known() -> dict[str, set[str]]:
     """Each counter and gauge that the package makes, with its labels; a counter's name ends in _total."""
     found: dict[str, set[str]] = {}
@@ -58,6 +60,32 @@ def test_each_alert_says_how_bad_it_is_and_is_on_the_page() -> None:
     assert {rule["alert"] for rule in group["rules"]} == set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE))
     for rule in group["rules"]:
         assert rule["labels"]["severity"] in ("warning", "critical") and rule["annotations"]["summary"]
+
+
+def test_what_limits_turn_away_and_what_is_decided_has_a_panel() -> None:
+    panels = json.loads((MONITORING / "dashboard.json").read_text())["panels"]
+    shown = {name for panel in panels for one in panel["targets"] for name in NAME.findall(one["expr"])}
+    for name in ("refusals_total", "turned_away_total", "over_budget_total", "facts_total", "verdicts_total", "alerts"):
+        assert name in shown, name
+
+
+def test_each_alert_of_the_node_itself_is_on_the_page_with_whether_it_is_critical() -> None:
+    page = (ROOT / "docs" / "how-to" / "monitor.md").read_text()
+    section = page.split("## What the node finds odd itself")[1].split("\n## ")[0]
+    told = {
+        name: "critical" in more
+        for name, more in re.findall(r"^\| ([a-z-]+)(, critical[^|]*)? \|", section, re.MULTILINE)
+    }
+    said: dict[str, bool] = {}
+    for path in (ROOT / "p2pframe").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Alert"
+            if named and node.args and isinstance(node.args[0], ast.Constant):
+                critical = node.args[1]
+                # One that is no constant is so in some cases.
+                said[str(node.args[0].value)] = not isinstance(critical, ast.Constant) or bool(critical.value)
+    assert len(said) > 10
+    assert told == said
 
 
 def test_no_panel_covers_another() -> None:
