@@ -22,7 +22,8 @@ application         IApplication                            what is it for?
 What core provides to them: IContext (all that a plugin may touch), ISession and ILink (a connection, and one topic
 on it), IItems and IScheduler (the way of an item), IAddressBook, INodeView and INodeControl.
 
-A plugin that has live config fields also provides IReconfigurable; one that also provides
+A plugin that has live config fields also provides IReconfigurable, one that knows what is used of its bounds IUsage;
+one that also provides
 `twisted.application.service.IService` is started and stopped with its network; a protocol may
 provide IStatus, IInspectable, ISeedNames, IHoldsPeers, IPeerExchange, IRendezvous, IRoutingTables and IVisitor, its
 datagram receiver ICountsMessages, and an application IWorkload.
@@ -54,6 +55,7 @@ from p2pframe.interfaces.node import (
     AddressGroups,
     AddressView,
     AgeHolds,
+    BoundView,
     DiscoveryStatus,
     Event,
     GroupHolds,
@@ -62,6 +64,7 @@ from p2pframe.interfaces.node import (
     INodeView,
     IReconfigurable,
     IStatus,
+    IUsage,
     LogLine,
     NetworkView,
     SettingView,
@@ -106,6 +109,7 @@ __all__ = [
     "AddressView",
     "AgeHolds",
     "Alert",
+    "BoundView",
     "BucketView",
     "Counter",
     "DiscoveryState",
@@ -155,6 +159,7 @@ __all__ = [
     "ITransport",
     "IUpgrade",
     "IUpgradeState",
+    "IUsage",
     "IValidator",
     "IVisitor",
     "IWorkload",

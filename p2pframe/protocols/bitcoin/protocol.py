@@ -12,7 +12,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import implementer, provider
 
 from p2pframe.framing import MalformedMessage
 from p2pframe.interfaces import (
@@ -23,6 +23,8 @@ from p2pframe.interfaces import (
     IConversation,
     IDatagramPort,
     IDatagramReceiver,
+    IInspectable,
+    IInspector,
     IItems,
     IItemStore,
     INetworkProtocol,
@@ -59,6 +61,7 @@ from p2pframe.protocols.bitcoin.header_blob import load_header_blob
 from p2pframe.protocols.bitcoin.header_index import AddResult, HeaderIndex
 from p2pframe.protocols.bitcoin.header_sync import RECENT, HeaderSync
 from p2pframe.protocols.bitcoin.headers import HeaderError, median_time, next_bits
+from p2pframe.protocols.bitcoin.inspection import Inspector
 from p2pframe.protocols.bitcoin.laggards import Laggards
 from p2pframe.protocols.bitcoin.messages import NODE_NETWORK, NODE_NETWORK_LIMITED, NODE_WITNESS, Version
 from p2pframe.protocols.bitcoin.pool import TX, TransactionPool
@@ -73,7 +76,8 @@ _NEAR = 6
 
 
 @plugin("bitcoin", config=BitcoinConfig)
-@implementer(INetworkProtocol, IBitcoin, IPeerExchange, ISeedNames, IStatus, IAlerts, IReconfigurable)
+@implementer(INetworkProtocol, IBitcoin, IPeerExchange, ISeedNames, IStatus, IAlerts, IInspectable, IReconfigurable)
+@provider(IInspectable)
 class BitcoinProtocol(Service):
     """Bitcoin's peer-to-peer protocol: headers, blocks and transactions of one chain."""
 
@@ -234,6 +238,11 @@ class BitcoinProtocol(Service):
     def alerts(self) -> Sequence[Alert]:
         """See `IAlerts.alerts`."""
         return self.watch.alerts()
+
+    @classmethod
+    def inspector(cls, way: str) -> IInspector:
+        """See `IInspectable.inspector`."""
+        return Inspector()
 
     # --- what we serve ---
 

@@ -13,9 +13,9 @@ from typing import Any
 from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
-from p2pframe.interfaces import SEAMS, IItemStore, IValidator, TopicRules, Use
+from p2pframe.interfaces import SEAMS, IInspectable, IItemStore, IValidator, TopicRules, Use
 from p2pframe.model import PeerAddress
-from p2pframe.testing.conformance import protocol_datagrams, protocol_streams
+from p2pframe.testing.conformance import inspection, protocol_datagrams, protocol_streams
 from p2pframe.testing.conformance.bench import Bench
 
 _ATTRIBUTES = "The first four attributes are read from the class, before it is built, by the config check."
@@ -41,6 +41,8 @@ def suite(bench: Bench) -> None:
     _judges_addresses(bench, plugin)
     _brings_stores_and_validators(bench, plugin)
     (protocol_datagrams if bench.cls.datagrams else protocol_streams).suite(bench)
+    if IInspectable.implementedBy(bench.cls):
+        inspection.suite(bench)
 
 
 def _says_what_it_is(bench: Bench) -> None:
