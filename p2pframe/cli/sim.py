@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from p2pframe.cli.sim_capture import replay_capture
+
 if TYPE_CHECKING:
     from p2pframe.sim.report import OutputFolder
     from p2pframe.sim.results import Judgement, RunResult
@@ -45,6 +47,7 @@ class _Run(click.Command):
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage(ctx.command_path, " ".join(self.collect_usage_pieces(ctx)))
         formatter.write_usage(ctx.command_path, "replay SCENARIO ...", prefix="       ")
+        formatter.write_usage(ctx.command_path, "replay-capture NODE CAPTURE ...", prefix="       ")
 
 
 def _faults(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[int, ...] | None:
@@ -201,6 +204,9 @@ def replay(
     click.echo(f"{len(lines)} lines; seed {result.seed}, trace {result.trace}", err=True)
     if not lines:
         sys.exit(1)
+
+
+sim.add_command(replay_capture)
 
 
 # --- what was asked for
