@@ -21,9 +21,9 @@ from p2pframe.admin.cards import Cards
 from p2pframe.admin.openapi import document
 from p2pframe.admin.routes import Call, Problem, Reply, Route
 from p2pframe.admin.server import Streaming
-from p2pframe.admin.stream import Streams
+from p2pframe.admin.stream import Source, Streams, resumed
 from p2pframe.errors import ConfigError, P2PFrameError
-from p2pframe.interfaces import IAdminPage, IContext, INodeControl, INodeView
+from p2pframe.interfaces import Event, IAdminPage, IContext, INodeControl, INodeView
 from p2pframe.model import PeerAddress, SessionId
 
 V1 = "/api/v1"
@@ -53,11 +53,14 @@ class Api:
         self.alerts = alerts
         self.cards = Cards(view)
         self.captures = captures
-        self.streams = Streams(view, context.reactor, most_streams)
+        self.streams = Streams(context.reactor, most_streams)
+        self._happening = Source(view.events, view.subscribe, _told)
         self._versions: deque[values.Version] = deque(maxlen=_HISTORY)
         self._forgotten: Mapping[str, values.Plain] = {}
         """What was set before the oldest change that is remembered."""
         self._number = 0
+        self.described: Sequence[Route] = ()
+        """All routes there are, of every section."""
         self._cookie = cookie
         self._began = context.reactor.seconds()
         try:
@@ -100,10 +103,6 @@ class Api:
                   status=204),
             Route("POST", V1 + "/bans/lift", operator, "Let somebody in again.", self.unban, None, v.Unban,
                   status=204, refusals=(404,)),
-            Route("GET", V1 + "/networks/{network}/addresses", viewer, "The address book.", self.addresses,
-                  v.AddressesQuery, answer=v.Addresses, refusals=(404,)),
-            Route("GET", V1 + "/networks/{network}/spreads", viewer, "How the latest items spread.", self.spreads,
-                  v.SpreadsQuery, answer=v.Spreads, refusals=(404,)),
             Route("GET", V1 + "/events", viewer, "What happened.", self.events, v.EventsQuery, answer=v.Events),
             Route("GET", V1 + "/events/stream", viewer, "What happens, as server-sent events.", self.stream,
                   v.StreamQuery, content_type="text/event-stream", refusals=(503,)),
@@ -196,35 +195,15 @@ class Api:
 
     def peer(self, call: Call) -> values.Peer:
         """One session."""
-        network, id = self._session(call)
+        network, id = self.session_of(call)
         for one in self.view.sessions(network):
             if one.id == id:
                 return rows.peer(one, self.context.reactor.seconds())
-        raise _no_session(network, id)
+        raise no_session(network, id)
 
     def bans(self, call: Call) -> values.Penalties:
         """All."""
         return values.Penalties(penalties=[rows.penalty(one) for one in self.view.penalties()])
-
-    def addresses(self, call: Call) -> values.Addresses:
-        """A page of the book."""
-        cursor = _cursor(call.query.cursor)
-        offset = cursor[0] if cursor else 0
-        limit = call.query.limit
-        try:
-            found = self.view.addresses(call.path["network"], offset, limit + 1, call.query.source)
-        except KeyError:
-            raise _no_network(call.path["network"]) from None
-        more = _next([offset + limit]) if len(found) > limit else None
-        return values.Addresses(addresses=[rows.address(one) for one in found[:limit]], next=more)
-
-    def spreads(self, call: Call) -> values.Spreads:
-        """As far as this node saw."""
-        try:
-            found = self.view.spreads(call.path["network"], call.query.limit)
-        except KeyError:
-            raise _no_network(call.path["network"]) from None
-        return values.Spreads(spreads=[rows.spread(one) for one in found])
 
     def events(self, call: Call) -> values.Events:
         """Those that are still kept."""
@@ -316,36 +295,33 @@ class Api:
 
     def description(self, call: Call) -> Reply:
         """Made of the routes themselves."""
-        return Reply(document(self.routes(), self.version))
+        return Reply(document(self.described, self.version))
 
     def stream(self, call: Call) -> Streaming:
         """Events as they come; who reads too slowly is ended, and goes on where it was."""
         self.streams.check()
-        last = call.query.after
-        given = call.headers.get("last-event-id", "")
-        if last is None and given.isascii() and given.isdigit() and len(given) < 20:
-            last = int(given)
-        return Streaming(lambda request: self.streams.begin(request, last).end)
+        last = resumed(call)
+        return Streaming(lambda request: self.streams.begin(request, self._happening, last).end)
 
     # --- doing ---
 
     def disconnect(self, call: Call) -> None:
         """End it."""
-        network, id = self._session(call)
+        network, id = self.session_of(call)
         if not self.control.disconnect(network, id, call.body.reason):
-            raise _no_session(network, id)
+            raise no_session(network, id)
         self.audit.note(call, "disconnected", network=network, session=id, reason=call.body.reason)
 
     def protect(self, call: Call) -> None:
         """Never evict it, or do."""
-        network, id = self._session(call)
+        network, id = self.session_of(call)
         if not self.control.protect(network, id, call.body.protected):
-            raise _no_session(network, id)
+            raise no_session(network, id)
         self.audit.note(call, "protected", network=network, session=id, protected=call.body.protected)
 
     def capture(self, call: Call) -> values.CaptureName:
         """Into a file of a documented format (`p2pframe.capture_file`)."""
-        network, id = self._session(call)
+        network, id = self.session_of(call)
         protocol = next(one.protocol for one in self.view.networks() if one.name == network)
         for session in self.view.sessions(network):
             if session.id == id:
@@ -355,11 +331,11 @@ class Api:
                     raise Problem(409, "Conflict", str(refused)) from None
                 self.audit.note(call, "capture begun", network=network, session=id, file=name)
                 return values.CaptureName(name=name)
-        raise _no_session(network, id)
+        raise no_session(network, id)
 
     def end_capture(self, call: Call) -> None:
         """What there is of it is kept."""
-        network, id = self._session(call)
+        network, id = self.session_of(call)
         if not self.captures.stop(network, id):
             raise Problem(404, "Not found", f"session {id} in {network} is not captured")
 
@@ -422,7 +398,8 @@ class Api:
             raise Problem(404, "Not found", f"{call.body.subject} is not banned in {call.body.scope}")
         self.audit.note(call, "unbanned", subject=call.body.subject, scope=call.body.scope)
 
-    def _session(self, call: Call) -> tuple[str, SessionId]:
+    def session_of(self, call: Call) -> tuple[str, SessionId]:
+        """The network and the id that a path names; whether there is such a session is another question."""
         network, text = call.path["network"], call.path["id"]
         if network not in {one.name for one in self.view.networks()}:
             raise _no_network(network)
@@ -446,9 +423,14 @@ def _cursor(text: str | None) -> list[Any] | None:
     return place
 
 
+def _told(event: Event) -> tuple[int, str, bytes]:
+    return event.number, event.kind, rows.event(event).encoded()
+
+
 def _no_network(name: str) -> Problem:
     return Problem(404, "Not found", f"there is no network {name[:100]!r}")
 
 
-def _no_session(network: str, id: int) -> Problem:
+def no_session(network: str, id: int) -> Problem:
+    """There is none."""
     return Problem(404, "Not found", f"there is no session {id} in {network}")

@@ -24,11 +24,16 @@ from p2pframe.admin.api import Api
 from p2pframe.admin.audit import Audit
 from p2pframe.admin.capturing import Captures
 from p2pframe.admin.config import AdminConfig
+from p2pframe.admin.discovery import DiscoverySection
+from p2pframe.admin.logs import Logs
 from p2pframe.admin.pages import Pages
+from p2pframe.admin.peers import PeerStories
+from p2pframe.admin.propagation import PropagationSection
 from p2pframe.admin.rendering import Rendering
 from p2pframe.admin.routes import Routes
 from p2pframe.admin.section import Maker, Section
 from p2pframe.admin.server import AdminSite
+from p2pframe.admin.topology import TopologySection
 from p2pframe.errors import StartError, StorageError
 from p2pframe.interfaces import IApplication, IContext, INodeControl, INodeView, IReconfigurable
 from p2pframe.plugin import plugin
@@ -94,8 +99,14 @@ class Admin:
             lambda: {f"/pages/{one.name}": one.title for one in api.plugin_page_names()}, rendering,
             context.entropy.bytes(16).hex(),
         )  # fmt: skip
-        sections: list[Section] = [api, Pages(api, maker)]
-        routes = [route for section in sections for route in section.routes()]
+        sections: list[Section] = [
+            api, Pages(api, maker), PeerStories(api, maker), Logs(self._view, api.streams, maker),
+        ]  # fmt: skip
+        sections += [
+            PropagationSection(self._view, maker), DiscoverySection(self._view, maker, api.node),
+            TopologySection(self._view, maker, context.reactor.seconds),
+        ]  # fmt: skip
+        api.described = routes = [route for section in sections for route in section.routes()]
         self._site = AdminSite(
             Routes(routes), access, context.reactor, context.unix_time, lambda: self._hosts, cookie, secure=secure,
             largest_body=config.largest_body, request_timeout=config.request_timeout,

@@ -15,7 +15,7 @@ from p2pframe.admin.routes import Call, Closed, Problem, Reply, Route
 HTML = "text/html; charset=utf-8"
 MENU = (
     ("/", "Overview"), ("/peers", "Peers"), ("/propagation", "Propagation"), ("/addresses", "Discovery"),
-    ("/topology", "Topology"), ("/bans", "Bans"), ("/events", "Events"),
+    ("/topology", "Topology"), ("/bans", "Bans"), ("/events", "Events"), ("/logs", "Logs"),
     ("/config", "Config"),
 )  # fmt: skip
 
@@ -98,3 +98,8 @@ class Maker:
         headers.append(("ETag", shown.tag))
         text = shown.text.replace(self._mark, call.session.csrf) if call.session is not None else shown.text
         return Reply(text.encode("utf-8", "replace"), HTML, shown.status, headers)
+
+
+def no_network(name: str) -> Problem:
+    """What is asked of a network that there is not."""
+    return Problem(404, "Not found", f"there is no network {name[:100]!r}")

@@ -1,35 +1,62 @@
-"""Events as they come, to whoever listens: server-sent events (HTML standard, 9.2), bounded, resumed."""
+"""What comes, to whoever listens, as it comes: server-sent events (HTML standard, 9.2), bounded, resumed.
+
+A stream is of a `Source`: the node's events, or the lines of its log.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.http import Request
 
-from p2pframe.admin import rows
-from p2pframe.admin.routes import Problem
-from p2pframe.interfaces import Event, INodeView
+from p2pframe.admin.routes import Call, Problem
 
 _AT_ONCE = 100
-"""Missed events that are written before it is looked whether there is room for more."""
+"""What was missed that is written before it is looked whether there is room for more."""
 _BEAT = 15.0
 """Seconds between signs of life, so that what is in between keeps the connection."""
 
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Source(Generic[T]):
+    """What a stream is of.
+
+    `since(number, limit)` gives what is still kept of what came after a number, oldest first; `subscribe` calls back
+    with what comes, and gives what ends that; `wants` says which of it is told; `told` gives of each its number, the
+    name of its kind, and its data as JSON.
+    """
+
+    since: Callable[[int, int], Sequence[T]]
+    subscribe: Callable[[Callable[[T], None]], Callable[[], None]]
+    told: Callable[[T], tuple[int, str, bytes]]
+    wants: Callable[[T], bool] = lambda one: True
+
+
+def resumed(call: Call) -> int | None:
+    """After which number the stream goes on that is asked for: `after` of the query, or the header; None: from now."""
+    last: int | None = call.query.after
+    given = call.headers.get("last-event-id", "")
+    if last is None and given.isascii() and given.isdigit() and len(given) < 20:
+        return int(given)
+    return last
+
 
 class Streams:
-    """The open ones; there are at most `most()`."""
+    """The open ones, of whatever they are; there are at most `most()`."""
 
-    def __init__(self, view: INodeView, clock: IReactorTime, most: Callable[[], int]) -> None:
-        self.view = view
+    def __init__(self, clock: IReactorTime, most: Callable[[], int]) -> None:
         self.clock = clock
-        self.open: dict[Stream, None] = {}
+        self.open: dict[Stream[Any], None] = {}
         self._most = most
 
-    def begin(self, request: Request, last: int | None) -> Stream:
-        """One more, of what happened after the event numbered `last`, or from now on."""
-        stream = Stream(self, request, last)
+    def begin(self, request: Request, source: Source[T], last: int | None) -> Stream[T]:
+        """One more, of what came after the number `last`, or from now on."""
+        stream = Stream(self, request, source, last)
         self.open[stream] = None
         stream.begin()
         return stream
@@ -40,17 +67,18 @@ class Streams:
             raise Problem(503, "Service unavailable", "there are as many event streams as there may be")
 
 
-class Stream:
-    """One open stream of events. What it is behind is not kept here but read from the node's own store."""
+class Stream(Generic[T]):
+    """One open stream. What it is behind is not kept here but read from the node's own store."""
 
-    def __init__(self, streams: Streams, request: Request, last: int | None) -> None:
+    def __init__(self, streams: Streams, request: Request, source: Source[T], last: int | None) -> None:
         self._streams = streams
         self._request = request
+        self._source = source
         self._last = last or 0
         self._behind = last is not None
         self._full = False
         self._ended = False
-        self._unsubscribe = streams.view.subscribe(self._happened)
+        self._unsubscribe = source.subscribe(self._happened)
         self._beat = streams.clock.callLater(_BEAT, self._still_there)
 
     def begin(self) -> None:
@@ -63,27 +91,26 @@ class Stream:
 
     def _catch_up(self) -> None:
         while self._behind and not self._full and not self._ended:
-            missed = self._streams.view.events(self._last, _AT_ONCE)
+            missed = self._source.since(self._last, _AT_ONCE)
             self._behind = bool(missed)
-            for event in missed:
-                self._tell(event)
+            for one in missed:
+                self._tell(one)
 
-    def _happened(self, event: Event) -> None:
+    def _happened(self, one: T) -> None:
         # While it is behind, this one comes out of the store too.
-        if self._behind or self._ended:
+        if self._behind or self._ended or not self._source.wants(one):
             return
         if self._full:
             self._drop()
             return
-        self._tell(event)
+        self._tell(one)
 
-    def _tell(self, event: Event) -> None:
-        self._last = event.number
-        head = f"id: {event.number}\nevent: {event.kind}\ndata: ".encode()
-        self._request.write(head + rows.event(event).encoded() + b"\n\n")
+    def _tell(self, one: T) -> None:
+        self._last, kind, data = self._source.told(one)
+        self._request.write(f"id: {self._last}\nevent: {kind}\ndata: ".encode() + data + b"\n\n")
 
     def _drop(self) -> None:
-        # It comes again with the number of the last event that it has.
+        # It comes again with the number of the last one that it has.
         self._request.loseConnection()
         self.end()
 
@@ -108,7 +135,7 @@ class Stream:
         self.end()
 
     def end(self) -> None:
-        """No more events."""
+        """No more of it."""
         if not self._ended:
             self._ended = True
             self._streams.open.pop(self, None)

@@ -11,9 +11,11 @@ import re
 from twisted.logger import LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
 
+from p2pframe.interfaces.node import LOG_LEVELS
+
 LINE = 2000
 """Characters of one line at most."""
-LEVELS = {"debug": 0, "info": 1, "warn": 2, "error": 3, "critical": 4}
+LEVELS = {name: number for number, name in enumerate(LOG_LEVELS)}
 """By name: how grave."""
 _CONTROL = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\U000e0000-\U000e007f]"

@@ -93,7 +93,7 @@ class LogLines:
         for line in reversed(self._kept):
             if line.number <= after:
                 break
-            if fits(line, level, namespace, text):
+            if line.fits(level, namespace, text):
                 newer.append(line)
         newer.reverse()
         return newer[:limit]
@@ -107,7 +107,7 @@ class LogLines:
         for line in reversed(self._kept):
             if len(found) >= limit:
                 break
-            if (before is None or line.number < before) and fits(line, level, namespace, text):
+            if (before is None or line.number < before) and line.fits(level, namespace, text):
                 found.append(line)
         return found
 
@@ -185,15 +185,6 @@ class _Like:
         self.level = level
         self.namespace = namespace
         self.count = 0
-
-
-def fits(line: LogLine, level: str = "debug", namespace: str = "", text: str = "") -> bool:
-    """Whether a line is at least as grave, of that namespace or of one in it, and has that text in it."""
-    if LEVELS[line.level] < LEVELS[level]:
-        return False
-    if namespace and line.namespace != namespace and not line.namespace.startswith(namespace + "."):
-        return False
-    return not text or text.casefold() in line.text.casefold()
 
 
 def _cut(value: str | int | float | bool | None) -> str | int | float | bool | None:

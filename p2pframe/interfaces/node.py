@@ -5,7 +5,7 @@ Read-only snapshots, and the few things one may ask of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -51,6 +51,10 @@ class SpreadPeer:
     asked: bool
 
 
+LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
+"""Of the log, by how grave they are."""
+
+
 @dataclass(frozen=True, slots=True)
 class LogLine:
     """One line of the node's log, safe to show: without control characters, and bounded.
@@ -67,6 +71,14 @@ class LogLine:
     text: str
     fields: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
     traceback: str = ""
+
+    def fits(self, level: str = "debug", namespace: str = "", text: str = "") -> bool:
+        """Whether it is at least as grave, of that namespace or of one in it, and has that text in it."""
+        if LOG_LEVELS.index(self.level) < LOG_LEVELS.index(level):
+            return False
+        if namespace and self.namespace != namespace and not self.namespace.startswith(namespace + "."):
+            return False
+        return not text or text.casefold() in self.text.casefold()
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +205,33 @@ class SettingView:
 
 
 @dataclass(frozen=True, slots=True)
+class BoundView:
+    """One bound of the configuration in force, and what came of it.
+
+    `network` is empty for the node's own and applications'. `path`, `value`, `where` and `live` are as in
+    `SettingView`; of a list `value` is its text. `unit` is `bytes`, `seconds` or empty. `counter` names the metric, as
+    in the exposition, that counts what was turned away, `label` the values of its labels that stand for this bound;
+    without a counter nothing is ever turned away. `refuses` are the reasons of refusals, ends of sessions and verdicts
+    that it leads to. `fills`: that it is full is no alarm. `turned_away` counts since the start; bounds that are
+    counted together all have the sum. `used` is what is used of it now, None where that is not known.
+    """
+
+    network: str
+    path: str
+    value: str | int | float | bool | None
+    unit: str
+    where: str
+    live: bool
+    description: str
+    counter: str
+    label: tuple[str, ...]
+    refuses: tuple[str, ...]
+    fills: bool
+    turned_away: float
+    used: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkView:
     """One network at a glance. `topics` are those of its items.
 
@@ -231,8 +270,17 @@ class INodeView(Interface):
     def events(after: int = 0, limit: int = 1000) -> Sequence[Event]:
         """Events with a number greater than `after` that are still kept (`node.events`), oldest first."""
 
-    def latest(limit: int = 100, network: str | None = None, session: SessionId | None = None) -> Sequence[Event]:
-        """The latest events that are still kept, newest first; of a network, or of one session of it, where given."""
+    def latest(
+        limit: int = 100,
+        network: str | None = None,
+        session: SessionId | None = None,
+        kinds: Collection[str] | None = None,
+        before: int | None = None,
+    ) -> Sequence[Event]:
+        """The latest events that are still kept, newest first.
+
+        Where given: of a network, of one session of it, of some kinds, with a number less than `before`.
+        """
 
     def story(network: str, session: SessionId) -> SessionStory | None:
         """How a session went, or went so far: states, scores, facts and what came of them; None where none is known.
@@ -275,6 +323,9 @@ class INodeView(Interface):
 
     def providers(interface: type[T]) -> Sequence[tuple[str, T]]:
         """Every plugin of the node that provides an interface, with its label (`bitcoin: relay.inventory`)."""
+
+    def bounds() -> Sequence[BoundView]:
+        """Every bound of the configuration in force, in its order: core's own and those that plugins declare."""
 
     def settings() -> Sequence[SettingView]:
         """Every value of the configuration in force, where it comes from, and whether it may be set while it runs."""
@@ -390,6 +441,16 @@ class IStatus(Interface):
 
     def status() -> Mapping[str, str | int | float | bool]:
         """A few named values (height, tip, held transactions)."""
+
+
+class IUsage(Interface):
+    """A plugin whose config has bounds may also provide this: what is used of them."""
+
+    def usage() -> Mapping[str, float]:
+        """What is used now, by the names of config fields that are bounds (`p2pframe.plugin.bound`).
+
+        Asked every few seconds where somebody looks: only what is known without counting it.
+        """
 
 
 class IReconfigurable(Interface):

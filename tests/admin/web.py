@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 from twisted.internet import reactor
@@ -29,8 +29,20 @@ from p2pframe.interfaces import (
     PageTable,
     SettingView,
 )
-from p2pframe.interfaces.node import DiscoveryStatus, SourceHolds, Spread, SpreadPeer
-from p2pframe.model import Action, PeerAddress, Penalty, SessionId, SessionSnapshot, Slot
+from p2pframe.interfaces.node import DiscoveryStatus, LogLine, SourceHolds, Spread, SpreadPeer
+from p2pframe.interfaces.story import HeardFact, SessionStory, TopicInventory
+from p2pframe.model import (
+    Action,
+    Fact,
+    Floor,
+    PeerAddress,
+    Penalty,
+    Score,
+    ScorePart,
+    SessionId,
+    SessionSnapshot,
+    Slot,
+)
 from p2pframe.private_file import write_private
 from p2pframe.testing.conformance.services import StandInControl, StandInView
 from p2pframe.testing.context import FakeContext
@@ -46,6 +58,8 @@ class View(StandInView):
         super().__init__()
         self.text = text
         self.kept = []
+        self.lines, self.followers = [], []
+        self.say(text, "error", text, text, **{text: text})
         self.shown = {"networks": {"net": {"key": "***"}}}
 
     def networks(self):
@@ -65,16 +79,34 @@ class View(StandInView):
             )
         ]  # fmt: skip
 
+    def story(self, network, session):
+        """Of the session there is, and of one that has ended, 7."""
+        if network != "net" or session not in (1, 7):
+            return None
+        [peer] = self.sessions()
+        ended = None if session == 1 else 900.0
+        score = Score(self.text, 0.4, (ScorePart(self.text, 0.4, 1.0, 7.0), ScorePart("b", 0.1, 0.0)))
+        fact = Fact(self.text, Floor.END, self.text, True)
+        return SessionStory(
+            1000.0, replace(peer, id=session, state=self.text), (("open", 100.0), (self.text, 800.0)),
+            ((100.0, 0.25), (500.0, 0.5), (900.0, 1.0)), ((score, True), (score, False)),
+            (HeardFact(850.0, 840.0, 3, fact, self.text, "disconnect", "acted-on"),
+             HeardFact(860.0, 860.0, 1, fact, "scoring.dry", "ban", "dry-run")), 2,
+            (TopicInventory(self.text, 3, 1, 1, ((b"item", "asked"),), (b"first",)),), {self.text: self.text},
+            ended, self.text, self.text,
+        )  # fmt: skip
+
     def penalties(self):
         return [Penalty("192.0.2.9", "node", Action.BAN, "rule", self.text, self.text, 0.0, 2e9)]
 
     def events(self, after=0, limit=1000):
         return [one for one in self.kept if one.number > after][:limit]
 
-    def latest(self, limit=100, network=None, session=None):
+    def latest(self, limit=100, network=None, session=None, kinds=None, before=None):
         return [
             one for one in reversed(self.kept)
             if network in (None, one.network) and session in (None, one.session)
+            and (kinds is None or one.kind in kinds) and (before is None or one.number < before)
         ][:limit]  # fmt: skip
 
     def addresses(self, network, offset=0, limit=100, source=None):
@@ -119,6 +151,26 @@ class View(StandInView):
 
     def exposition(self):
         return b"some_metric 1\n"
+
+    def logs(self, after=0, limit=1000, level="debug", namespace="", text=""):
+        return [one for one in self.lines if one.number > after and one.fits(level, namespace, text)][:limit]
+
+    def latest_logs(self, limit=100, before=None, level="debug", namespace="", text=""):
+        return [
+            one for one in reversed(self.lines)
+            if (before is None or one.number < before) and one.fits(level, namespace, text)
+        ][:limit]  # fmt: skip
+
+    def follow_log(self, callback):
+        self.followers.append(callback)
+        return lambda: self.followers.remove(callback)
+
+    def say(self, text, level="info", namespace="net", traceback="", **fields):
+        """A new line of the log, kept and told."""
+        line = LogLine(len(self.lines) + 1, 1.0, level, namespace, text, fields, traceback)
+        self.lines.append(line)
+        for callback in list(self.followers):
+            callback(line)
 
     def config(self):
         return self.shown

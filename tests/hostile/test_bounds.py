@@ -62,6 +62,8 @@ LIMITS = {
     "untold_items": "core/test_items.py::test_what_is_made_while_there_is_nobody_is_told_to_who_comes_within_bounds",
     "rejected_items": "core/test_items.py::test_rejected_ids_are_remembered_within_bounds",
     "spreads": "core/test_items.py::test_spreads_are_bounded",
+    "spread_peers": "core/test_spreads.py::test_peers_of_an_item_are_bounded_and_those_left_out_counted",
+    "spread_sessions": "core/test_spreads.py::test_a_session_that_has_ended_has_its_address_still_up_to_a_bound",
     "story_points": "core/test_story.py::test_the_score_of_a_long_session_is_seen_over_its_whole_life_within_the_bound",
     "story_facts": "core/test_story.py::test_facts_are_bounded_and_equal_ones_in_a_row_are_one",
     "story_sessions": "core/test_story.py::test_ended_sessions_are_bounded_and_strangers_wash_nobody_out",
@@ -99,7 +101,8 @@ NODE = {
     "watchdog": "core/test_start_stop.py::test_the_watchdog_follows_its_live_limit_and_is_quiet_when_switched_off",
     "log_size": "cli/test_logs.py::test_a_file_rotates_within_its_bounds_and_is_not_for_everyone",
     "log_files": "cli/test_logs.py::test_a_file_rotates_within_its_bounds_and_is_not_for_everyone",
-    "log_rate": "cli/test_logs.py::test_like_lines_beyond_the_rate_are_counted_and_said",
+    "log_rate": "core/test_log_lines.py::test_a_flood_of_one_kind_does_not_wash_out_the_others",
+    "log_lines": "core/test_log_lines.py::test_the_oldest_lines_make_room_and_are_counted",
 }  # fmt: skip
 
 NO_BOUND = {

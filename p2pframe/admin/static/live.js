@@ -3,12 +3,13 @@ import { tell } from "/static/api.js";
 import { filter, sortBy } from "/static/tables.js";
 
 const KINDS = [
-  "session.opened", "session.closed", "session.connecting", "peer.refused", "peer.judged", "peer.banned", "peer.unbanned",
+  "line", "session.opened", "session.closed", "session.connecting", "peer.refused", "peer.judged", "peer.banned", "peer.unbanned",
 ];
-const OURS = new Set(["aria-sort", "hidden"]);
+const OURS = new Set(["aria-sort", "hidden", "open"]);
 let waiting = false;
 let again = false;
 let pressed = false;
+let paused = false;
 let gone = false;
 let tag = "";
 let rest = 1000;
@@ -50,7 +51,7 @@ export async function refresh(byItself = false) {
   if (answer.status === 304) return;
   tag = answer.headers.get("etag") ?? "";
   if (answer.redirected) { location.assign("/login"); return; }
-  if (answer.status === 404) { gone = true; tell("This peer is connected no longer."); }
+  if (answer.status === 404) { gone = true; tell(document.querySelector("[data-refresh]").dataset.gone ?? "This peer is connected no longer."); }
   if (!answer.ok) return;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const part of document.querySelectorAll("[data-refresh]")) {
@@ -65,7 +66,13 @@ export async function refresh(byItself = false) {
 
 // Nothing changes under a finger, or under text that is being marked.
 function held() {
-  return pressed || !getSelection().isCollapsed && document.activeElement?.matches?.("input") === false;
+  return paused || pressed || !getSelection().isCollapsed && document.activeElement?.matches?.("input") === false;
+}
+
+// Whether everything stands still until further notice.
+export function hold(on) {
+  paused = on;
+  if (!on) soon();
 }
 
 export function soon() {
@@ -84,7 +91,7 @@ export function follow() {
   const say = (text, state) => { live.textContent = text; live.dataset.state = state; };
   let stream = null;
   const open = () => {
-    stream = new EventSource("/api/v1/events/stream");
+    stream = new EventSource(document.querySelector("[data-stream]")?.dataset.stream ?? "/api/v1/events/stream");
     stream.onopen = () => { say("live", "live"); soon(); };
     stream.onerror = () => say("not connected", "gone");
     for (const kind of KINDS) stream.addEventListener(kind, soon);
