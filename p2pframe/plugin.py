@@ -178,6 +178,8 @@ class Bound:
     is ever turned away (a pace, a time that runs out, the size of an answer of ours). `label` are the values of its
     labels that stand for this bound; none: all. `refuses` are the reasons of refusals, ends of sessions and verdicts
     that it leads to, `slot` the class of slots that it is the number of, `unit` is `bytes`, `seconds` or empty.
+    `fills`: it is full in the course of things (the latest of something are kept, slots are to be taken), and that is
+    no alarm.
     """
 
     counter: str
@@ -185,6 +187,7 @@ class Bound:
     refuses: tuple[str, ...] = ()
     slot: str = ""
     unit: str = ""
+    fills: bool = False
 
 
 def bound(
@@ -194,6 +197,7 @@ def bound(
     label: str | tuple[str, ...] = (),
     refuses: tuple[str, ...] = (),
     slot: str = "",
+    fills: bool = False,
     live: bool = True,
     description: str,
     **constraints: Any,
@@ -203,7 +207,8 @@ def bound(
     So the node can show every bound with its counter, and explain a refusal by the key that sets it. It may be changed
     while the node runs, unless `live` is False.
     """
-    said = {"counter": counter, "label": (label,) if isinstance(label, str) else label, "refuses": refuses, "slot": slot}
+    labels = (label,) if isinstance(label, str) else label
+    said = {"counter": counter, "label": labels, "refuses": refuses, "slot": slot, "fills": fills}
     extra: Any = {"live": live, "bound": said}
     return Field(default, description=description, json_schema_extra=extra, **constraints)
 
@@ -217,7 +222,7 @@ def bound_of(model: type[BaseModel], name: str) -> Bound | None:
         return None
     reads = [one.func for one in info.metadata if isinstance(one, BeforeValidator)]
     unit = "bytes" if parse_size in reads else "seconds" if parse_duration in reads else ""
-    return Bound(said["counter"], tuple(said["label"]), tuple(said["refuses"]), said["slot"], unit)
+    return Bound(said["counter"], said["label"], said["refuses"], said["slot"], unit, said["fills"])
 
 
 def is_live(model: type[BaseModel], name: str) -> bool:

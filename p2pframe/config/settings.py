@@ -28,6 +28,7 @@ class NodeSettings(PluginConfig):
         le=1_000_000,
         description="How many past events are kept to explain decisions.",
         counter="events_forgotten",
+        fills=True,
     )
     stop_timeout: Duration = bound(10.0, description="How long applications and networks may take to stop.", counter="")
     work_threads: int = Field(4, ge=1, le=64, description="Threads for work that must leave the reactor.")
@@ -42,6 +43,7 @@ class NodeSettings(PluginConfig):
         ge=1,
         description="Discouraged peers remembered, in memory, oldest forgotten first.",
         counter="bans_turned_away",
+        fills=True,
         label="discouragement",
     )
     ban_time: Duration = bound(86_400.0, description="How long an automatic ban lasts.", counter="")
@@ -77,6 +79,7 @@ class NodeSettings(PluginConfig):
         le=100_000,
         description="How many of the latest log lines are kept in memory to be looked at.",
         counter="log_lines_forgotten",
+        fills=True,
     )
 
 
@@ -162,7 +165,7 @@ class Limits(PluginConfig):
         refuses=("netgroup-rate",),
     )
     netgroups: int = bound(
-        4096, ge=16, description="Netgroups whose rate is remembered.", counter="netgroups_forgotten"
+        4096, ge=16, description="Netgroups whose rate is remembered.", counter="netgroups_forgotten", fills=True
     )
     datagrams_per_second: float = bound(
         20_000.0,
@@ -289,13 +292,14 @@ class Limits(PluginConfig):
         counter="items",
         label="untold",
     )
-    rejected_items: int = bound(50_000, ge=100, description="Rejected ids remembered.", counter="")
-    spreads: int = bound(1_000, ge=1, description="Items whose spread is measured, the latest.", counter="")
+    rejected_items: int = bound(50_000, ge=100, description="Rejected ids remembered.", counter="", fills=True)
+    spreads: int = bound(1_000, ge=1, description="Items whose spread is measured, the latest.", counter="", fills=True)
     spread_peers: int = bound(
         200,
         ge=1,
         description="Peers of one item of which is kept when they told of it, or were told.",
         counter="spread_left_out",
+        fills=True,
         label="peers",
     )
     spread_sessions: int = bound(
@@ -303,6 +307,7 @@ class Limits(PluginConfig):
         ge=0,
         description="Ended sessions whose addresses are kept for the items that they had to do with.",
         counter="spread_left_out",
+        fills=True,
         label="sessions",
     )
     score_interval: Duration = live(10.0, gt=0, description="How often scorers sample each session.")
@@ -311,6 +316,7 @@ class Limits(PluginConfig):
         ge=10,
         description="Samples of a session's score that are kept, the older ones further apart.",
         counter="story_forgotten",
+        fills=True,
         label="score",
     )
     story_facts: int = bound(
@@ -318,6 +324,7 @@ class Limits(PluginConfig):
         ge=1,
         description="Facts about one session's peer that are kept, the latest.",
         counter="story_forgotten",
+        fills=True,
         label="fact",
     )
     story_sessions: int = bound(
@@ -325,13 +332,24 @@ class Limits(PluginConfig):
         ge=4,
         description="Ended sessions whose story is kept, the latest; at most a quarter of them never opened.",
         counter="story_forgotten",
+        fills=True,
         label="session",
     )
     book_new_buckets: int = bound(
-        1024, ge=1, description="Buckets of 64 for addresses never connected to.", counter="book_evicted", label="new"
+        1024,
+        ge=1,
+        description="Buckets of 64 for addresses never connected to.",
+        counter="book_evicted",
+        fills=True,
+        label="new",
     )
     book_tried_buckets: int = bound(
-        256, ge=1, description="Buckets of 64 for addresses that worked.", counter="book_evicted", label="tried"
+        256,
+        ge=1,
+        description="Buckets of 64 for addresses that worked.",
+        counter="book_evicted",
+        fills=True,
+        label="tried",
     )
     source_share: int = bound(
         50,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,11 +12,13 @@ from zope.interface import implementedBy, implementer
 from p2pframe.config import diff, load
 from p2pframe.config.setting import settings
 from p2pframe.core.bans import NODE
+from p2pframe.core.bounds import Bounds
 from p2pframe.core.reconfiguring import apply, change
 from p2pframe.errors import P2PFrameError
 from p2pframe.interfaces import (
     AddressGroups,
     AddressView,
+    BoundView,
     Event,
     INodeControl,
     INodeView,
@@ -42,6 +44,7 @@ class View:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._bounds = Bounds(node)
 
     def networks(self) -> Sequence[NetworkView]:
         """See `INodeView.networks`."""
@@ -65,10 +68,15 @@ class View:
         return self._node.events.since(after, limit)
 
     def latest(
-        self, limit: int = 100, network: str | None = None, session: SessionId | None = None
+        self,
+        limit: int = 100,
+        network: str | None = None,
+        session: SessionId | None = None,
+        kinds: Collection[str] | None = None,
+        before: int | None = None,
     ) -> Sequence[Event]:
         """See `INodeView.latest`."""
-        return self._node.events.latest(limit, network, session)
+        return self._node.events.latest(limit, network, session, kinds, before)
 
     def story(self, network: str, session: SessionId) -> SessionStory | None:
         """See `INodeView.story`."""
@@ -112,6 +120,10 @@ class View:
             for place in self._node.builder.built
             if implementedBy(place.choice.cls).isOrExtends(interface)
         ]
+
+    def bounds(self) -> Sequence[BoundView]:
+        """See `INodeView.bounds`."""
+        return self._bounds.now()
 
     def settings(self) -> Sequence[SettingView]:
         """See `INodeView.settings`."""

@@ -7,7 +7,7 @@ one kind (refusals, short sessions) washes out its own past and not the ban that
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from heapq import merge
 from itertools import islice
 from operator import itemgetter
@@ -73,12 +73,22 @@ class Events:
         newer = (_newer(rows, after) for rows in self._kept.values())
         return [Event(*row) for row in islice(merge(*newer, key=itemgetter(0)), limit)]
 
-    def latest(self, limit: int, network: str | None = None, session: SessionId | None = None) -> Sequence[Event]:
-        """At most `limit` of those that are still kept, newest first; of a network or a session of it where given."""
-        backwards = merge(*(reversed(rows) for rows in self._kept.values()), key=itemgetter(0), reverse=True)
+    def latest(
+        self,
+        limit: int,
+        network: str | None = None,
+        session: SessionId | None = None,
+        kinds: Collection[str] | None = None,
+        before: int | None = None,
+    ) -> Sequence[Event]:
+        """At most `limit` of those that are still kept, newest first; see `INodeView.latest`."""
+        # Kinds beyond the bound stand together under the empty one.
+        kept = [rows for kind, rows in self._kept.items() if kinds is None or not kind or kind in kinds]
+        backwards = merge(*map(reversed, kept), key=itemgetter(0), reverse=True)
         fitting = (
             row for row in backwards
             if (network is None or row[3] == network) and (session is None or row[4] == session)
+            and (kinds is None or row[2] in kinds) and (before is None or row[0] < before)
         )  # fmt: skip
         return [Event(*row) for row in islice(fitting, limit)]
 

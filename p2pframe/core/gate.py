@@ -208,6 +208,11 @@ class Gate:
         penalty = self._bans.check(address, peer_id, self._network)
         return ALLOW if penalty is None or penalty.action is not Action.BAN else _by(penalty)
 
+    @property
+    def netgroups(self) -> int:
+        """Netgroups whose rate is remembered, of connections or of datagrams, whichever are more."""
+        return max(len(self._group_accepts), len(self._group_datagrams))
+
     def budget(self, now: float) -> Budget:
         """A new session's budget of messages and bytes: full."""
         return Budget(self._rates)

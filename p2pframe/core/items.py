@@ -119,6 +119,16 @@ class Items:
         self._validators = validators
         self._relay = relay
 
+    def usage(self) -> Mapping[str, int]:
+        """What is used of the bounds of `limits` that are held here."""
+        return {
+            "validations": len(self._pending),
+            "waiting_items": len(self._waiting),
+            "untold_items": len(self._untold),
+            "rejected_items": len(self._rejected),
+            "spreads": len(self.spreads.records),
+        }
+
     # --- what protocols call ---
 
     def announced(self, session: ISession, topic: Topic, ids: Sequence[ItemId]) -> None:

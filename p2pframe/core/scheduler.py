@@ -77,6 +77,11 @@ class Scheduler:
             ("topic", "reason"),
         )
 
+    @property
+    def most_wanted(self) -> int:
+        """Items that are wanted, of the topic that has most of them."""
+        return max((len(one.items) for one in self._topics.values()), default=0)
+
     # --- what core calls ---
 
     def offer(self, topic: Topic, ids: Sequence[ItemId], session: SessionId, inbound: bool, now: float) -> None:

@@ -26,6 +26,7 @@ class FloodConfig(PluginConfig):
         le=100_000,
         description="Ids of one generation of what a link is known to have: up to twice as many are kept.",
         counter="",
+        fills=True,
     )
     queue: int = bound(
         1000,

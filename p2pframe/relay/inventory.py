@@ -58,6 +58,7 @@ class InventoryConfig(PluginConfig):
             "bytes each."
         ),
         counter="",
+        fills=True,
     )
     serve_after: Duration = live(
         120.0, description="Age from which an item is served to those who were not told of it."
@@ -68,6 +69,7 @@ class InventoryConfig(PluginConfig):
         le=10_000_000,
         description="Items whose age is tracked; beyond it the oldest count as old.",
         counter="relay_recent_forgotten",
+        fills=True,
     )
     retry: Duration = live(1.0, description="How soon urgent items are tried again on a link that was not writable.")
 

@@ -110,6 +110,11 @@ class Items:
         if kept is not None and kept.timer is not None and kept.timer.active():
             kept.timer.cancel()
 
+    @property
+    def kept(self) -> int:
+        """Items of ours that are put again."""
+        return len(self._kept)
+
     def stop(self) -> None:
         """Put nothing again."""
         for kept in self._kept.values():

@@ -38,6 +38,7 @@ from p2pframe.interfaces import (
     ISeedNames,
     ISession,
     IStatus,
+    IUsage,
     IValidator,
     IVisitor,
     TopicRules,
@@ -63,8 +64,8 @@ ROUTERS = ("router.bittorrent.com", "dht.transmissionbt.com", "router.utorrent.c
 
 @plugin("mainline", config=MainlineConfig)
 @implementer(
-    INetworkProtocol, IMainline, IRendezvous, IRoutingTables, IVisitor, IHoldsPeers, ISeedNames, IStatus, IAlerts,
-    IReconfigurable,
+    INetworkProtocol, IMainline, IRendezvous, IRoutingTables, IVisitor, IHoldsPeers, ISeedNames, IStatus, IUsage,
+    IAlerts, IReconfigurable,
 )  # fmt: skip
 class MainlineProtocol(Service):
     """The BitTorrent DHT: peers of infohashes and small items, kept by whoever takes part."""
@@ -181,6 +182,18 @@ class MainlineProtocol(Service):
     def alerts(self) -> Sequence[Alert]:
         """See `IAlerts.alerts`."""
         return self._watch.alerts()
+
+    def usage(self) -> Mapping[str, float]:
+        """See `IUsage.usage`: of each search and bucket those that have most."""
+        stores, endpoints = self.dht.stores, self.dht.endpoints
+        return {
+            "infohashes": stores.peers.infohashes,
+            "peers": stores.peers.size,
+            "items": stores.items.size,
+            "calls": max((len(endpoint.calls) for endpoint in endpoints), default=0),
+            "topics": len(self._topics),
+            "kept_items": self._items.kept,
+        }
 
     # --- what others ask ---
 

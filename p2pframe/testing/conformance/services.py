@@ -6,7 +6,7 @@ without sessions. `check(cls, services={IFoo: mine})` puts others in their place
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from zope.interface import implementer
 from p2pframe.interfaces import (
     AddressGroups,
     AddressView,
+    BoundView,
     Event,
     IAddressBook,
     IContext,
@@ -201,7 +202,12 @@ class StandInView:
         return []
 
     def latest(
-        self, limit: int = 100, network: str | None = None, session: SessionId | None = None
+        self,
+        limit: int = 100,
+        network: str | None = None,
+        session: SessionId | None = None,
+        kinds: Collection[str] | None = None,
+        before: int | None = None,
     ) -> Sequence[Event]:
         """None."""
         return []
@@ -229,6 +235,10 @@ class StandInView:
         return AddressGroups()
 
     def providers(self, interface: type[T]) -> Sequence[tuple[str, T]]:
+        """None."""
+        return []
+
+    def bounds(self) -> Sequence[BoundView]:
         """None."""
         return []
 
