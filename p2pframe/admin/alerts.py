@@ -16,10 +16,12 @@ from twisted.python.failure import Failure
 
 from p2pframe.admin import suspicions
 from p2pframe.admin.bursts import Bursts
-from p2pframe.interfaces import Alert, IAlerts, IContext, INodeView
+from p2pframe.interfaces import Alert, IAlerts, IContext, INodeView, NetworkView
 
 LOOK = 15.0
-"""Seconds between judgements while nobody asks. One takes about 10 ms with 1000 sessions."""
+"""Seconds between judgements while nobody asks."""
+SESSIONS = 30.0
+"""Seconds that what is judged of single sessions stands: their snapshots are what costs, 10 ms for 1000 of them."""
 FRESH = 1.0
 """Seconds that a judgement stands."""
 PAST = 100
@@ -56,6 +58,7 @@ class Alerts:
         self._started = context.reactor.seconds()
         self._bursts = Bursts()
         self._judged: float | None = None
+        self._of_sessions: tuple[float, list[Alert]] | None = None
         self._held: dict[tuple[str, str, str, int], Held] = {}
         """By who said it, name, network, and which of several with these it is."""
         self._over: deque[Over] = deque(maxlen=PAST)
@@ -79,17 +82,18 @@ class Alerts:
 
     def look(self) -> None:
         """Take a sample of what is judged over time, and judge."""
-        names = [one.name for one in self._view.networks()]
-        self._bursts.sample(names, self._view.numbers(), self._reactor.seconds())
-        self._judged = None
-        self.now()
+        clock = self._reactor.seconds()
+        networks, numbers = self._view.networks(), self._view.numbers()
+        self._bursts.sample([one.name for one in networks], numbers, clock)
+        self._judged = clock
+        self._keep(self._judge(networks, numbers, clock), clock)
 
     def held(self) -> Sequence[Held]:
         """Those that hold, the critical ones first; judged anew after a second: /readyz is for anybody, at any rate."""
         clock = self._reactor.seconds()
         if self._judged is None or not 0 <= clock - self._judged < FRESH:
             self._judged = clock
-            self._keep(self._judge(), clock)
+            self._keep(self._judge(self._view.networks(), self._view.numbers(), clock), clock)
         return sorted(self._held.values(), key=lambda one: not one.alert.critical)
 
     def now(self) -> Sequence[Alert]:
@@ -104,19 +108,27 @@ class Alerts:
         """Why the node is not healthy; empty where it is."""
         return [alert.text for alert in self.now() if alert.critical]
 
-    def _judge(self) -> list[tuple[str, Alert]]:
+    def _judge(
+        self, networks: Sequence[NetworkView], numbers: suspicions.Numbers, clock: float
+    ) -> list[tuple[str, Alert]]:
         """Each with who says it: a plugin's label, empty for us."""
-        networks, numbers = self._view.networks(), self._view.numbers()
-        clock = self._reactor.seconds()
         ours = [*suspicions.of_node(networks, numbers), *self._bursts.alerts()]
         for network in networks:
-            sessions = self._view.sessions(network.name)
-            ours += suspicions.of_network(network, sessions, clock - self._started)
-            ours += suspicions.of_sessions(network.name, sessions, clock)
+            ours += suspicions.of_network(network, clock - self._started)
+        names = [one.name for one in networks]
+        ours += [one for one in self._latest_of_sessions(names, clock) if one.network in names]
         found = [("", one) for one in ours]
         for label, plugin in self._view.providers(IAlerts):
             found += [(label, one) for one in self._of_plugin(label, plugin)]
         return found
+
+    def _latest_of_sessions(self, networks: list[str], clock: float) -> list[Alert]:
+        if self._of_sessions is None or not 0 <= clock - self._of_sessions[0] < SESSIONS:
+            found: list[Alert] = []
+            for name in networks:
+                found += suspicions.of_sessions(name, self._view.sessions(name), clock)
+            self._of_sessions = clock, found
+        return self._of_sessions[1]
 
     def _keep(self, found: list[tuple[str, Alert]], clock: float) -> None:
         time = self._context.unix_time()

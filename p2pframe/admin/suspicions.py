@@ -64,10 +64,10 @@ def _of_disk(numbers: Numbers) -> Iterator[Alert]:
         )  # fmt: skip
 
 
-def of_network(network: NetworkView, sessions: Sequence[SessionSnapshot], uptime: float) -> Iterator[Alert]:
-    """Whom it is connected with, and whom it knows."""
+def of_network(network: NetworkView, uptime: float) -> Iterator[Alert]:
+    """Whether it is connected, and whom it knows."""
     name = network.name
-    dialled = [one for one in sessions if one.slot in DIALLED]
+    dialled = sum(network.slots.get(slot, (0, 0))[0] for slot in DIALLED)
     allowed = network.slots.get(Slot.OUTBOUND, (0, 0))[1]
     if allowed and not dialled and uptime > YOUNG:
         yield Alert(
@@ -81,17 +81,6 @@ def of_network(network: NetworkView, sessions: Sequence[SessionSnapshot], uptime
             f"{name}: no address is known, and every discovery fails: {'; '.join(failing)}.",
             "Mend what the errors say, or name a peer in a `static` discovery.",
         )  # fmt: skip
-    groups: dict[str, int] = {}
-    for one in dialled:
-        groups[one.netgroup] = groups.get(one.netgroup, 0) + 1
-    if len(dialled) >= ENOUGH:
-        group, count = max(groups.items(), key=lambda pair: pair[1])
-        if count * 2 > len(dialled):
-            yield Alert(
-                "eclipse-netgroup", False, name,
-                f"{name}: {count} of the {len(dialled)} peers that we dialled are of one netgroup, {group}.",
-                "Eclipse suspicion: compare the tip elsewhere; ban it, or add peers by another discovery.",
-            )  # fmt: skip
     held = sum(network.book.values())
     for source, holds in network.sources.items():
         if held >= BOOK and holds.held > NEARLY_ALL * held:
@@ -103,7 +92,19 @@ def of_network(network: NetworkView, sessions: Sequence[SessionSnapshot], uptime
 
 
 def of_sessions(network: str, sessions: Sequence[SessionSnapshot], now: float) -> Iterator[Alert]:
-    """Who behaves oddly. `now` is seconds of the reactor's clock."""
+    """Whom we dialled, and who behaves oddly. `now` is seconds of the reactor's clock."""
+    dialled = [one for one in sessions if one.slot in DIALLED]
+    groups: dict[str, int] = {}
+    for one in dialled:
+        groups[one.netgroup] = groups.get(one.netgroup, 0) + 1
+    if len(dialled) >= ENOUGH:
+        group, count = max(groups.items(), key=lambda pair: pair[1])
+        if count * 2 > len(dialled):
+            yield Alert(
+                "eclipse-netgroup", False, network,
+                f"{network}: {count} of the {len(dialled)} peers that we dialled are of one netgroup, {group}.",
+                "Eclipse suspicion: compare the tip elsewhere; ban it, or add peers by another discovery.",
+            )  # fmt: skip
     spies = [
         one
         for one in sessions

@@ -31,7 +31,10 @@ class World:
         self.held = [session(n, f"group {n}") for n in range(8)]
 
     def networks(self):
-        view = NetworkView("net", "bitcoin", (), self.slots, self.book, {}, {}, self.discovery, self.sources)
+        slots = {
+            slot: (sum(one.slot is slot for one in self.held), allowed) for slot, (_, allowed) in self.slots.items()
+        }
+        view = NetworkView("net", "bitcoin", (), slots, self.book, {}, {}, self.discovery, self.sources)
         return [view] if self.up else []
 
     def sessions(self, network):
@@ -179,6 +182,26 @@ def test_a_judgement_stands_for_a_second_whoever_asks():
     world.clock.advance(1.5)
     alerts.reasons()
     assert len(asked) == 2
+
+
+def test_sessions_are_looked_at_every_half_minute_whoever_asks():
+    world, asked = World(), []
+    sessions = world.sessions
+    world.sessions = lambda network: asked.append(network) or sessions(network)
+    alerts = world.alerts()
+    alerts.start()
+    one_group(world)
+    for _ in range(29):
+        alerts.now()
+        world.clock.advance(1.0)
+    assert asked == ["net"] and alerts.now() == []
+    world.clock.advance(1.0)
+    assert asked == ["net"] * 2
+    assert [one.name for one in alerts.now()] == ["eclipse-netgroup"]
+    world.up = False
+    world.clock.advance(2.0)
+    assert [one.name for one in alerts.now()] == ["no-network"], "of a network that is gone nothing is said"
+    alerts.stop()
 
 
 def test_since_when_one_holds_and_what_is_over_is_remembered():

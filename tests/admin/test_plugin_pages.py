@@ -11,6 +11,7 @@ from p2pframe.admin.api import Api
 from p2pframe.admin.cards import Cards
 from p2pframe.admin.routes import Call, Problem
 from p2pframe.interfaces import PageTable
+from p2pframe.testing.conformance.services import StandInView
 from p2pframe.testing.context import FakeContext
 
 
@@ -24,8 +25,9 @@ class Plugin:
         return self._tables()
 
 
-class View:
+class View(StandInView):
     def __init__(self, *plugins):
+        super().__init__()
         self.plugins = [(f"application.p{number}", one) for number, one in enumerate(plugins)]
 
     def providers(self, interface):
