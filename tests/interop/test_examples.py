@@ -34,13 +34,11 @@ def example(name: str, folder: Path, changes: Mapping[str, str]) -> P2PNode:
 
 
 def test_the_regtest_example_mines_and_its_follower_follows(processes: ExitStack, tmp_path: Path) -> None:
-    first, second = free_port(), free_port()
-    miner = example(
-        "regtest.yaml",
-        tmp_path,
-        {"18444": str(first), "../plugins": str(ROOT / "plugins"), "interval: 5s": "interval: 400ms"},
-    )
-    follower = example("regtest-follower.yaml", tmp_path, {"18444": str(first), "18445": str(second)})
+    first, second, *admins = (free_port() for _ in range(4))
+    changes = {"18444": str(first), "../plugins": str(ROOT / "plugins"), "interval: 5s": "interval: 400ms"}
+    miner = example("regtest.yaml", tmp_path, {**changes, "8600": str(admins[0])})
+    changes = {"18444": str(first), "18445": str(second), "8601": str(admins[1])}
+    follower = example("regtest-follower.yaml", tmp_path, changes)
     processes.enter_context(miner)
     processes.enter_context(follower)
     miner.start()
