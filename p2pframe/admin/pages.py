@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib.resources import files
+from typing import Literal
 
 import yaml
 
 from p2pframe.admin import rows, values
 from p2pframe.admin.api import Api
-from p2pframe.admin.graph import SIZE, neighbourhood, netgroups
 from p2pframe.admin.rendering import Made
 from p2pframe.admin.routes import Call, Problem, Reply, Route
 from p2pframe.admin.section import Maker
@@ -38,10 +37,6 @@ class Pages:
             page("/", "The overview.", self.overview),
             page("/login", "Where to log in.", self.login, role=None),
             page("/peers", "The peers.", self.peers, _PeersQuery),
-            page("/peers/{network}/{id}", "One peer.", self.peer),
-            page("/propagation", "How items spread.", self.propagation),
-            page("/addresses", "Discovery and addresses.", self.addresses),
-            page("/topology", "The node's neighbourhood, drawn.", self.topology),
             page("/bans", "Bans.", self.bans),
             page("/events", "Events.", self.events),
             page("/config", "The configuration.", self.config),
@@ -62,41 +57,9 @@ class Pages:
         """A table of all; a filter and the order are the page's own."""
         found, networks = self._api.peers(call), self._networks()
         return self._made(
-            "peers.html", call, "/peers", title="Peers", peers=found.peers, more=found.next, networks=networks
-        )
-
-    def peer(self, call: Call) -> Made:
-        """One of them, with what happened to it."""
-        peer = self._api.peer(call)
-        events = self._latest(100, peer.network, SessionId(peer.id))
-        return self._made("peer.html", call, "/peers", title=peer.address, peer=peer, events=events)
-
-    def addresses(self, call: Call) -> Made:
-        """Where addresses come from."""
-        node = self._api.node(call)
-        found = {}
-        for network in node.networks:
-            query = values.AddressesQuery(limit=_ADDRESSES)
-            asked = replace(call, path={"network": network.name}, query=query)
-            found[network.name] = self._api.addresses(asked).addresses
-        most = _ADDRESSES
-        return self._made("addresses.html", call, "/addresses", title="Discovery", node=node, rows=found, most=most)
-
-    def propagation(self, call: Call) -> Made:
-        """The latest items of each network."""
-        query = values.SpreadsQuery(limit=100)
-        networks = {
-            one.name: self._api.spreads(replace(call, path={"network": one.name}, query=query)).spreads
-            for one in self._api.view.networks()
-        }
-        return self._made("propagation.html", call, "/propagation", title="Propagation", networks=networks)
-
-    def topology(self, call: Call) -> Made:
-        """A drawing, and the same in words."""
-        query = values.PeersQuery(limit=1000)
-        peers = self._api.peers(replace(call, query=query)).peers
-        dots, groups = neighbourhood(peers), netgroups(peers)
-        return self._made("topology.html", call, "/topology", title="Topology", dots=dots, groups=groups, size=SIZE)
+            "peers.html", call, "/peers", title="Peers", peers=found.peers, more=found.next, networks=networks,
+            all=call.query.columns == "all",
+        )  # fmt: skip
 
     def bans(self, call: Call) -> Made:
         """Who is kept out."""
@@ -144,9 +107,8 @@ class _PeersQuery(values.PeersQuery):
     """All that may be had at once: the page sorts and filters what it has."""
 
     limit: int = 1000
+    columns: Literal["first", "all"] = "first"
 
 
 _PAST = 10
 """Alerts that are over which the overview shows."""
-_ADDRESSES = 200
-"""Addresses of a network that one page shows."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from p2pframe.admin import values
 from p2pframe.admin.alerts import Held, Over
 from p2pframe.interfaces.admin import PageTable
-from p2pframe.interfaces.node import AddressView, Event, NetworkView, SettingView, Spread
+from p2pframe.interfaces.node import Event, NetworkView, SettingView
 from p2pframe.model import Penalty, SessionSnapshot
 
 TABLES, ROWS, TEXT = 20, 1000, 1000
@@ -22,12 +22,14 @@ def network(one: NetworkView) -> values.Network:
     for name, status in one.discovery.items():
         sources[name] = values.Source(
             name=name, found=status.found, new=status.new, failures=status.failures, error=status.error,
-            next_try=status.next_try, held=0, tried=0,
+            next_try=status.next_try, held=0, tried=0, last_success=status.last_success, looks=status.looks,
+            failed=status.failed,
         )  # fmt: skip
     for name, holds in one.sources.items():
         known = sources.get(name) or values.Source(
-            name=name, found=0, new=0, failures=0, error="", next_try=0.0, held=0, tried=0
-        )
+            name=name, found=0, new=0, failures=0, error="", next_try=0.0, held=0, tried=0, last_success=0.0, looks=0,
+            failed=0,
+        )  # fmt: skip
         sources[name] = known.model_copy(update={"held": holds.held, "tried": holds.tried})
     return values.Network(
         name=one.name, protocol=one.protocol, listening=list(one.listening),
@@ -40,6 +42,7 @@ def network(one: NetworkView) -> values.Network:
 
 def peer(one: SessionSnapshot, now: float) -> values.Peer:
     """A session; `now` is seconds of the reactor's clock."""
+    useful = max(one.last_item, one.last_block)
     return values.Peer(
         network=one.network, id=one.id, address=str(one.address), netgroup=one.netgroup, slot=one.slot.name.lower(),
         inbound=one.inbound, state=one.state, transport=one.transport, encryption=one.encryption, agent=one.agent,
@@ -49,16 +52,9 @@ def peer(one: SessionSnapshot, now: float) -> values.Peer:
         ping=one.ping, best_ping=one.best_ping, bytes_in=one.bytes_in, bytes_out=one.bytes_out,
         messages_in=dict(one.messages_in), messages_out=dict(one.messages_out), accepted_items=one.accepted_items,
         rejected_items=one.rejected_items, timeouts=one.timeouts, send_queue=one.send_queue, score=one.score,
-        protected=one.protected,
-    )  # fmt: skip
-
-
-def address(one: AddressView) -> values.Address:
-    """One of the address book."""
-    return values.Address(
-        address=str(one.address), source=one.source, first_seen=one.first_seen, last_seen=one.last_seen,
-        last_attempt=one.last_attempt, last_success=one.last_success, failures=one.failures, tried=one.tried,
-        services=one.services,
+        protected=one.protected, rate_in=one.rate_in, rate_out=one.rate_out, message_rate_in=one.message_rate_in,
+        message_rate_out=one.message_rate_out, errors=one.errors, useful=one.useful,
+        last_useful=now - useful if useful else None,
     )  # fmt: skip
 
 
@@ -113,16 +109,6 @@ def past_alert(one: Over) -> values.PastAlert:
     of = one.alert
     return values.PastAlert(
         name=of.name, critical=of.critical, network=of.network, text=of.text, began=one.began, ended=one.ended
-    )  # fmt: skip
-
-
-def spread(one: Spread) -> values.Spread:
-    """How an item spread."""
-    delays = sorted(one.delays)
-    shares = [delays[min(len(delays) - 1, int(len(delays) * share))] if delays else None for share in (0.5, 0.9, 0.99)]
-    return values.Spread(
-        topic=one.topic, id=one.id.hex(), first_seen=one.first_seen, source=one.source, heard_from=one.heard_from,
-        told=one.told, p50=shares[0], p90=shares[1], p99=shares[2],
     )  # fmt: skip
 
 

@@ -35,7 +35,10 @@ class SlotUse(Closed):
 
 
 class Source(Closed):
-    """A discovery or a group of peers: what it found and how it does. `next_try` in seconds, 0 where nothing failed."""
+    """A discovery or a group of peers: what it found and how it does. `next_try` in seconds, 0 where nothing failed.
+
+    `new` of the `found` addresses were new; `failed` of its `looks` came to nothing; `last_success` is 0 for never.
+    """
 
     name: str
     found: int
@@ -45,6 +48,9 @@ class Source(Closed):
     next_try: float
     held: int
     tried: int
+    last_success: float
+    looks: int
+    failed: int
 
 
 class Network(Closed):
@@ -117,7 +123,10 @@ class Node(Closed):
 class Peer(Closed):
     """A session. `age` since it began; `quiet` since it last sent, `sent` since this node did.
 
-    `useless` since it last brought something useful, `block` a block; null where it never has.
+    `useless` since it last brought something useful other than a block, `block` a block, `last_useful` either; null
+    where it never has. Rates are of bytes a second, `message_rate_` ones of messages, averaged over some 15 seconds.
+    `errors` are its mistakes: items refused, and facts that end a session. `useful` counts what it was the first to
+    bring.
     """
 
     network: str
@@ -149,6 +158,13 @@ class Peer(Closed):
     send_queue: int
     score: float | None
     protected: bool
+    rate_in: float
+    rate_out: float
+    message_rate_in: float
+    message_rate_out: float
+    errors: int
+    useful: int
+    last_useful: float | None
 
 
 class Peers(Closed):
@@ -254,35 +270,6 @@ class Penalties(Closed):
     penalties: list[Penalty]
 
 
-class Address(Closed):
-    """One of the address book."""
-
-    address: str
-    source: str
-    first_seen: float
-    last_seen: float
-    last_attempt: float
-    last_success: float
-    failures: int
-    tried: bool
-    services: int
-
-
-class Addresses(Closed):
-    """A page of the address book."""
-
-    addresses: list[Address]
-    next: str | None
-
-
-class AddressesQuery(Closed):
-    """Of which source, and from where on."""
-
-    source: Short | None = None
-    cursor: Cursor | None = None
-    limit: int = Field(100, ge=1, le=1000)
-
-
 class Happened(Closed):
     """An event."""
 
@@ -306,36 +293,6 @@ class EventsQuery(Closed):
     """Those after a number."""
 
     cursor: Cursor | None = None
-    limit: int = Field(100, ge=1, le=1000)
-
-
-class Spread(Closed):
-    """How one item spread as far as this node saw.
-
-    `source` is the session that brought it, null where it is our own; `p50`, `p90` and `p99` of the delays, in seconds
-    after the first sight, with which others announced it to us.
-    """
-
-    topic: str
-    id: str
-    first_seen: float
-    source: int | None
-    heard_from: int
-    told: int
-    p50: float | None
-    p90: float | None
-    p99: float | None
-
-
-class Spreads(Closed):
-    """The latest items, newest first."""
-
-    spreads: list[Spread]
-
-
-class SpreadsQuery(Closed):
-    """How many of them."""
-
     limit: int = Field(100, ge=1, le=1000)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import NamedTuple
 from urllib.parse import quote
 
 
@@ -26,6 +27,28 @@ def amount(size: float) -> str:
             return f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:.3g} TB"
+
+
+def rate(size: float) -> str:
+    """Bytes a second; nothing to see for none."""
+    return amount(size) if size >= 1 else "-"
+
+
+class Commonest(NamedTuple):
+    """Messages by type: how many, the most frequent types, and all of them."""
+
+    number: int
+    top: str
+    all: str
+
+
+def commonest(came: Mapping[str, int], went: Mapping[str, int]) -> Commonest:
+    """What is said most, both ways together."""
+    sums = dict(came)
+    for kind, number in went.items():
+        sums[kind] = sums.get(kind, 0) + number
+    ordered = [f"{kind} {sums[kind]}" for kind in sorted(sums, key=sums.__getitem__, reverse=True)]
+    return Commonest(sum(sums.values()), ", ".join(ordered[:3]), ", ".join(ordered))
 
 
 def milliseconds(seconds: float | None) -> str:
@@ -92,8 +115,10 @@ def segment(text: str) -> str:
     return quote(text, safe="")
 
 
-FILTERS: Mapping[str, Callable[..., str]] = {
+FILTERS: Mapping[str, Callable[..., object]] = {
     one.__name__: one
-    for one in (duration, amount, milliseconds, utc, happened, tone, short, plain, host, sentence, segment)
+    for one in (
+        duration, amount, rate, commonest, milliseconds, utc, happened, tone, short, plain, host, sentence, segment
+    )
 }
 """For the templates."""
