@@ -22,6 +22,7 @@ from p2pframe.admin.openapi import document
 from p2pframe.admin.routes import Call, Problem, Reply, Route
 from p2pframe.admin.server import Streaming
 from p2pframe.admin.stream import Source, Streams, resumed
+from p2pframe.admin.values_limits import Limit
 from p2pframe.errors import ConfigError, P2PFrameError
 from p2pframe.interfaces import Event, IAdminPage, IContext, INodeControl, INodeView
 from p2pframe.model import PeerAddress, SessionId
@@ -59,6 +60,8 @@ class Api:
         self._forgotten: Mapping[str, values.Plain] = {}
         """What was set before the oldest change that is remembered."""
         self._number = 0
+        self.near: Callable[[], list[Limit]] = list
+        """The limits near their bound."""
         self.described: Sequence[Route] = ()
         """All routes there are, of every section."""
         self._cookie = cookie
@@ -173,6 +176,7 @@ class Api:
             alerts=self._alerts(),
             networks=[rows.network(one) for one in self.view.networks()],
             cards=self.cards.now(),
+            near=self.near(),
         )
 
     def all_alerts(self, call: Call) -> values.Alerts:

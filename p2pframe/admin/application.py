@@ -25,6 +25,7 @@ from p2pframe.admin.audit import Audit
 from p2pframe.admin.capturing import Captures
 from p2pframe.admin.config import AdminConfig
 from p2pframe.admin.discovery import DiscoverySection
+from p2pframe.admin.limits import Lately, LimitsSection
 from p2pframe.admin.logs import Logs
 from p2pframe.admin.pages import Pages
 from p2pframe.admin.peers import PeerStories
@@ -63,6 +64,7 @@ class Admin:
             "admin_requests_total", "Requests to the admin, and connections turned away.", ["what", "outcome"]
         )
         self.alerts = Alerts(self._view, context)
+        self._lately = Lately(self._view, context)
 
     @property
     def url(self) -> str:
@@ -106,6 +108,9 @@ class Admin:
             PropagationSection(self._view, maker), DiscoverySection(self._view, maker, api.node),
             TopologySection(self._view, maker, context.reactor.seconds),
         ]  # fmt: skip
+        limits = LimitsSection(self._view, self._lately, maker)
+        sections.append(limits)
+        api.near = limits.near
         api.described = routes = [route for section in sections for route in section.routes()]
         self._site = AdminSite(
             Routes(routes), access, context.reactor, context.unix_time, lambda: self._hosts, cookie, secure=secure,
@@ -115,6 +120,7 @@ class Admin:
         )  # fmt: skip
         self._listen()
         self.alerts.start()
+        self._lately.start()
         self._hosts = self._allowed()
         # For `p2pframe admin link`, which does not ask the node: the port may have been the system's choice.
         write_private(context.data_dir / URL_FILE, self.url.encode())
@@ -126,6 +132,7 @@ class Admin:
 
     async def _stop(self) -> None:
         self.alerts.stop()
+        self._lately.stop()
         if self._captures is not None:
             self._captures.stop_all()
         port, self._port = self._port, None

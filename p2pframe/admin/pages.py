@@ -37,7 +37,6 @@ class Pages:
             page("/", "The overview.", self.overview),
             page("/login", "Where to log in.", self.login, role=None),
             page("/peers", "The peers.", self.peers, _PeersQuery),
-            page("/bans", "Bans.", self.bans),
             page("/events", "Events.", self.events),
             page("/config", "The configuration.", self.config),
             page("/pages/{name}", "A plugin's page.", self.plugin),
@@ -60,11 +59,6 @@ class Pages:
             "peers.html", call, "/peers", title="Peers", peers=found.peers, more=found.next, networks=networks,
             all=call.query.columns == "all",
         )  # fmt: skip
-
-    def bans(self, call: Call) -> Made:
-        """Who is kept out."""
-        penalties = self._api.bans(call).penalties
-        return self._made("bans.html", call, "/bans", title="Bans", penalties=penalties, networks=self._networks())
 
     def events(self, call: Call) -> Made:
         """The latest first."""

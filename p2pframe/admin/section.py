@@ -15,7 +15,7 @@ from p2pframe.admin.routes import Call, Closed, Problem, Reply, Route
 HTML = "text/html; charset=utf-8"
 MENU = (
     ("/", "Overview"), ("/peers", "Peers"), ("/propagation", "Propagation"), ("/addresses", "Discovery"),
-    ("/topology", "Topology"), ("/bans", "Bans"), ("/events", "Events"), ("/logs", "Logs"),
+    ("/topology", "Topology"), ("/bans", "Bans and limits"), ("/events", "Events"), ("/logs", "Logs"),
     ("/config", "Config"),
 )  # fmt: skip
 

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from p2pframe.admin.routes import Closed
+from p2pframe.admin.values_limits import Limit
 
 Short = Annotated[str, StringConstraints(max_length=200)]
 Cursor = Annotated[str, StringConstraints(pattern=r"^\[(0|[1-9][0-9]{0,14})\]$")]
@@ -108,7 +109,7 @@ class Card(Closed):
 
 
 class Node(Closed):
-    """The node at a glance; `reasons` say in words why it is not healthy."""
+    """The node at a glance; `reasons` say in words why it is not healthy, `near` has the limits near their bound."""
 
     version: str
     now: float
@@ -118,6 +119,7 @@ class Node(Closed):
     alerts: list[Alert]
     networks: list[Network]
     cards: list[Card]
+    near: list[Limit]
 
 
 class Peer(Closed):
