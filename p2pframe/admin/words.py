@@ -105,6 +105,19 @@ def host(address: str) -> str:
     return before.strip("[]") if before and port.isdigit() else address
 
 
+def measure(value: object, unit: str = "") -> str:
+    """The value of a bound, or what is used of it: `unit` is `bytes`, `seconds` or empty."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return plain(value)
+    if unit == "bytes":
+        return amount(value)
+    if unit == "seconds":
+        return duration(value) if value >= 60 else f"{value:.3g} s"
+    return f"{value:,.0f}" if value == round(value) else f"{value:,.4g}"
+
+
 def sentence(text: str) -> str:
     """With a capital at its beginning and a full stop at its end."""
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
@@ -118,7 +131,8 @@ def segment(text: str) -> str:
 FILTERS: Mapping[str, Callable[..., object]] = {
     one.__name__: one
     for one in (
-        duration, amount, rate, commonest, milliseconds, utc, happened, tone, short, plain, host, sentence, segment
+        duration, amount, rate, commonest, milliseconds, utc, happened, tone, short, plain, host, measure, sentence,
+        segment
     )
 }
 """For the templates."""
