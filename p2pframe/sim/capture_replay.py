@@ -117,6 +117,7 @@ class _Play:
         self._met = False
         self._failed = ""
         self._session: SessionId | None = None
+        self._closed: Event | None = None
         self._events: list[Happened] = []
         self._log: list[str] = []
         self._left_out = 0
@@ -312,6 +313,8 @@ class _Play:
             globalLogPublisher.removeObserver(observer)
 
     def _event(self, event: Event) -> None:
+        if event.kind == "session.closed" and event.address == self._address and event.session == self._session:
+            self._closed = event
         if event.network == self._captured.network and event.kind != "session.opened":
             if len(self._events) >= KEPT:
                 self._left_out += 1
@@ -363,6 +366,12 @@ class _Play:
         story = node.view.story(captured.network, self._session) if self._session is not None else None
         if story is not None:
             self._tell(result, story)
+        elif self._closed is not None:
+            # There is no story of a feeler, which is over as soon as it opens.
+            fields, word = self._closed.fields, partial(_word, self._closed.fields)
+            when = self._since(self._closed.time - self._simulation.epoch)
+            result.session = "closed"
+            result.ended = Ended(when, word("reason"), word("evidence"), fields.get("opened") is True)
         result.trace = self._simulation.finish()
         return result
 

@@ -36,7 +36,7 @@ REFERENCE = SIMULATE / "scenario-files.md"
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What the pages need of a checkout; nobody else may write there, since plugins are trusted."""
-    for folder in ("plugins", "examples/scenarios", "tests/sim/plugins"):
+    for folder in ("plugins", "examples/scenarios", "examples/captures", "tests/sim/plugins"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for path in (tmp_path, *tmp_path.rglob("*")):
         os.chmod(path, 0o755 if path.is_dir() else 0o644)

@@ -8,7 +8,7 @@ from p2pframe.protocols.bitcoin.frame import frame
 from p2pframe.testing.simulation import NodeSimulation
 
 MAGIC = CHAINS["regtest"].magic
-BAD_HEADERS = frame(MAGIC, "headers", bytes([1]) + bytes(68) + (0x1D00FFFF).to_bytes(4, "little") + bytes(9))
+BAD_HEADERS = frame(MAGIC, "headers", bytes([1]) + bytes(72) + (0x1D00FFFF).to_bytes(4, "little") + bytes(5))
 """One header, whose hash is far above what it claims to be below."""
 PING = frame(MAGIC, "ping", bytes(range(8)))
 OTHER = """\

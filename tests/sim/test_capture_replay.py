@@ -132,6 +132,16 @@ def test_a_session_that_goes_on_is_open_at_the_end(tmp_path, node):
     assert replayed.messages_out["pong"] == talk.story.session.messages_out["pong"] == 2
 
 
+def test_pongs_of_a_capture_answer_no_ping_of_today_so_a_long_one_needs_a_longer_timeout(tmp_path, node):
+    talk = Talk(tmp_path, NODE, [PING], seconds=3000.0)
+    assert talk.story.ended is None
+    assert talk.story.session.ping is not None
+    path = talk.write()
+    assert replay(node, path).ended.reason == "ping-timeout"
+    node.write_text(NODE.replace("chain: regtest", "chain: regtest, ping_timeout: 2h"))
+    assert replay(node, path).session == "open"
+
+
 def test_a_peer_that_never_finishes_its_handshake_is_told_of_too(tmp_path, node, talk):
     hello = [one for one in talk.records if one.way == "in"][:1]
     path = tmp_path / "hello.p2pcap"
@@ -183,6 +193,16 @@ def test_an_ipv6_peer_comes_over_ipv6(node, talk):
     assert (replayed.peer, replayed.ended.reason) == ("[2001:db8:7::1]:40000", "bad-headers")
 
 
+@pytest.mark.parametrize("slot", ["block-relay-only", "feeler"])
+def test_every_slot_that_is_dialled_can_be(tmp_path, node, slot):
+    talk = Talk(tmp_path, NODE, [PING], dialled=True)
+    replayed = replay(node, talk.write(slot=slot), after=2.0)
+    if slot == "feeler":
+        assert (replayed.session, replayed.ended.reason, replayed.ended.opened) == ("closed", "feeler-done", True)
+    else:
+        assert (replayed.session, replayed.messages_in["version"]) == ("open", 1)
+
+
 def test_a_peer_that_the_topology_had_dialled_is_dialled_into_that_slot_and_not_spared(tmp_path, node):
     talk = Talk(tmp_path, NODE, [PING, BAD_HEADERS], dialled=True)
     replayed = replay(node, talk.write(slot="outbound"))
@@ -211,6 +231,15 @@ def test_of_an_encrypted_transport_the_inside_is_played_and_that_is_said(tmp_pat
     assert "upgrades left out: psk" in replayed.notes[0]
     assert replayed.messages_in == dict(sorted(talk.story.session.messages_in.items()))
     assert replayed.session == ("closed" if talk.story.ended is not None else "open")
+
+
+def test_of_tls_the_inside_is_played_where_it_listened(tmp_path, node):
+    talk = Talk(tmp_path, NODE, [PING, BAD_HEADERS])
+    tls = "transports: [{plugin: tls, listen: ['0.0.0.0:18445']}]"
+    node.write_text(NODE.replace('transports: [{plugin: tcp, listen: ["0.0.0.0:18444"]}]', tls))
+    replayed = replay(node, talk.write(transport="tls"))
+    assert "transport tls is plain tcp here" in replayed.notes[0]
+    assert replayed.ended.reason == "bad-headers"
 
 
 def test_a_node_that_the_peer_could_not_have_dialled_is_an_error(node, talk):
@@ -382,6 +411,15 @@ def test_the_command_gives_json_and_is_the_same_for_one_seed(run, node, talk):
     told = json.loads(first.output)
     assert (told["ended"]["reason"], told["seed"]) == ("bad-headers", 9)
     assert told["facts"][0]["rule"] == "floor"
+
+
+def test_what_the_page_shows_is_what_the_shipped_capture_comes_to(run, node):
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "simulate" / "how-to" / "replay-a-capture.md").read_text()
+    shown = page.split("```text\n")[1].split("```")[0].splitlines()
+    said = run(node, root / "examples" / "captures" / "bad-header.p2pcap").output.splitlines()
+    assert len(shown) > 4
+    assert [line for line in shown if line not in said] == []
 
 
 @pytest.mark.parametrize("missing", ["node", "capture"])
