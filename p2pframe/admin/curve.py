@@ -1,4 +1,4 @@
-"""The score of a session over time, as a line to be drawn, with a mark at each fact."""
+"""The score of a session over time, as a line to be drawn, with an upright line at each fact."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from p2pframe.admin.values_story import Story
 
-WIDTH, HEIGHT = 720, 160
-"""Of the drawing, in its own units."""
-LEFT, RIGHT, TOP, BOTTOM = 30, 8, 8, 8
-"""Space around the line."""
+WIDTH, HEIGHT = 1000, 200
+"""Of the drawing, in its own units: a page stretches it to the room that there is."""
+EDGE = 4
+"""Space above and beneath the line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,6 @@ class Mark:
     """A fact on the line."""
 
     x: float
-    y: float
     text: str
     grave: bool
 
@@ -28,7 +27,7 @@ class Curve:
 
     points: str
     marks: tuple[Mark, ...]
-    lines: tuple[tuple[float, str], ...]
+    lines: tuple[float, ...]
     since: float
     says: str
 
@@ -42,18 +41,17 @@ def curve(story: Story, now: float) -> Curve | None:
     span = max(last - first, 1e-3)
 
     def x(time: float) -> float:
-        return round(LEFT + (WIDTH - LEFT - RIGHT) * min(1.0, max(0.0, (time - first) / span)), 1)
+        return round(WIDTH * min(1.0, max(0.0, (time - first) / span)), 1)
 
     def y(score: float) -> float:
-        return round(TOP + (HEIGHT - TOP - BOTTOM) * (1 - min(1.0, max(0.0, score))), 1)
+        return round(EDGE + (HEIGHT - 2 * EDGE) * (1 - min(1.0, max(0.0, score))), 1)
 
     points = [f"{x(one.time)},{y(one.score)}" for one in samples]
     points.append(f"{x(last)},{y(samples[-1].score)}")
-    marks = []
-    for fact in story.facts:
-        at = max((one for one in samples if one.time <= fact.time), key=lambda one: one.time, default=samples[0])
-        marks.append(Mark(x(fact.time), y(at.score), f"{fact.kind}: {fact.effect}", fact.effect != "noted"))
+    marks = tuple(
+        Mark(x(fact.time), f"{fact.kind}: {fact.effect}", fact.effect != "noted") for fact in story.facts
+    )
     values = [one.score for one in samples]
     says = f"From {values[0]:.2f} to {values[-1]:.2f}, at least {min(values):.2f}, at most {max(values):.2f}."
-    lines = tuple((y(value), f"{value:g}") for value in (0.0, 0.5, 1.0))
-    return Curve(" ".join(points), tuple(marks), lines, last - first, says)
+    lines = tuple(y(value) for value in (0.0, 0.5, 1.0))
+    return Curve(" ".join(points), marks, lines, last - first, says)

@@ -8,7 +8,7 @@ from p2pframe.admin import rows
 from p2pframe.admin import values_story as v
 from p2pframe.admin.access import Role
 from p2pframe.admin.api import V1, Api, no_session
-from p2pframe.admin.curve import HEIGHT, LEFT, RIGHT, WIDTH, curve
+from p2pframe.admin.curve import HEIGHT, WIDTH, curve
 from p2pframe.admin.rendering import Made
 from p2pframe.admin.routes import Call, Route
 from p2pframe.admin.section import Maker
@@ -51,7 +51,7 @@ class PeerStories:
         events = [rows.event(one) for one in self._api.view.latest(EVENTS, peer.network, SessionId(peer.id))]
         return self._maker.made(
             "peer.html", call, "/peers", title=peer.address, peer=peer, story=found, events=events,
-            curve=curve(found, call.now), size=(WIDTH, HEIGHT, LEFT, WIDTH - RIGHT),
+            curve=curve(found, call.now), size=(WIDTH, HEIGHT),
         )  # fmt: skip
 
 

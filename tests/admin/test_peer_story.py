@@ -68,7 +68,7 @@ def test_the_line_goes_through_the_samples_and_is_told_in_words():
     assert len(points) == 4  # the last score holds until now
     assert [x for x, _ in points] == sorted(x for x, _ in points)
     assert points[0][1] > points[1][1] > points[2][1] == points[3][1]
-    assert points[3][0] < WIDTH
+    assert points[0][0] == 0 and points[3][0] == WIDTH
     assert drawn.says == "From 0.25 to 1.00, at least 0.25, at most 1.00."
     assert [mark.grave for mark in drawn.marks] == [True, True]
     assert curve(told.model_copy(update={"samples": told.samples[:1]}), 1.0) is None
