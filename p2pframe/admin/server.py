@@ -219,6 +219,11 @@ class AdminSite(Site):
         self._open[channel] = None
         return channel
 
+    @property
+    def open_connections(self) -> int:
+        """How many there are."""
+        return len(self._open)
+
     def left(self, channel: _Channel) -> None:
         """A connection has ended."""
         self._open.pop(channel, None)

@@ -53,6 +53,8 @@ class Streams:
         self.clock = clock
         self.open: dict[Stream[Any], None] = {}
         self._most = most
+        self.turned_away: Callable[[str], None] = lambda bound: None
+        """Called with the name of a bound that somebody met."""
 
     def begin(self, request: Request, source: Source[T], last: int | None) -> Stream[T]:
         """One more, of what came after the number `last`, or from now on."""
@@ -64,6 +66,7 @@ class Streams:
     def check(self) -> None:
         """Raises `Problem` where there are as many as there may be."""
         if len(self.open) >= self._most():
+            self.turned_away("streams")
             raise Problem(503, "Service unavailable", "there are as many event streams as there may be")
 
 

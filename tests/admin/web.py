@@ -19,6 +19,7 @@ from p2pframe.admin.config import AdminConfig
 from p2pframe.interfaces import (
     AddressView,
     Alert,
+    BoundView,
     Event,
     IAdminPage,
     IAlerts,
@@ -60,6 +61,7 @@ class View(StandInView):
         self.kept = []
         self.lines, self.followers = [], []
         self.say(text, "error", text, text, **{text: text})
+        self.busy = 0.0
         self.shown = {"networks": {"net": {"key": "***"}}}
 
     def networks(self):
@@ -142,6 +144,21 @@ class View(StandInView):
             return []
         table = PageTable(self.text, (self.text, "b"), [(self.text, 1)], self.text)
         return [(self.text, SimpleNamespace(page_name=KNOWN["name"], page_title=self.text, page=lambda: [table]))]
+
+    def bounds(self):
+        def one(path, counter, label, refuses, used, turned_away, unit="", fills=False, value=10):
+            return BoundView(
+                "net", f"networks.net.{path}", value, unit, self.text, True, self.text, counter, label, refuses, fills,
+                turned_away, used,
+            )  # fmt: skip
+
+        return [
+            one("limits.calm", "p2pframe_a_total", (), ("calm",), 1.0, 0.0),
+            one("limits.filling", "p2pframe_b_total", (), (), 10.0, 5.0, fills=True),
+            one("limits.busy", "p2pframe_c_total", (self.text,), ("too-much",), None, self.busy, "seconds", value=0.5),
+            one("limits.busy_max", "p2pframe_c_total", (self.text,), ("too-much",), None, 0.0, "bytes"),
+            one("topology.places", "p2pframe_refusals_total", ("full",), ("full",), 9.0, 3.0),
+        ]
 
     def settings(self):
         return [SettingView("networks.net.key", self.text, self.text, True)]
@@ -392,7 +409,8 @@ class World:
 
 
 KNOWN = {
-    "network": "net", "id": "1", "topic": "tx", "item": "6964", "name": "admin.css", "address": "192.0.2.1:8333", "subject": "192.0.2.9",
+    "network": "net", "id": "1", "topic": "tx", "item": "6964",
+    "name": "admin.css", "address": "192.0.2.1:8333", "subject": "192.0.2.9",
     "code": "none", "reason": "for the test",
 }  # fmt: skip
 """What stands for a parameter, or a field, of that name."""
