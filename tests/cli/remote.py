@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from p2pframe.admin.values import Network, Node, Peer
 from tests.interop.configs import NETWORK
 from tests.interop.processes import P2PNode, free_port
@@ -93,6 +95,15 @@ def said(body, status="200 OK", kind="application/json", length=None):
     return head.encode() + data
 
 
+def filled(model, **values):
+    """A value of the API, with nothing in the fields that a test does not speak of."""
+    for name, field in model.model_fields.items():
+        if name not in values and field.is_required():
+            takes = TypeAdapter(field.annotation).validator
+            values[name] = next(one for one in (None, [], {}, "", 0, False) if takes.isinstance_python(one))
+    return model.model_validate(values)
+
+
 def a_peer(**changes) -> Peer:
     values = {
         "network": "bitcoin", "id": 7, "address": "192.0.2.7:8333", "netgroup": "192.0.0.0/16", "slot": "outbound",
@@ -101,12 +112,13 @@ def a_peer(**changes) -> Peer:
         "ping": 0.02, "best_ping": 0.01, "bytes_in": 1, "bytes_out": 2, "messages_in": {}, "messages_out": {},
         "accepted_items": 0, "rejected_items": 0, "timeouts": 0, "send_queue": 0, "score": None, "protected": False,
     }  # fmt: skip
-    return Peer.model_validate(values | changes)
+    return filled(Peer, **values | changes)
 
 
 def a_node() -> Node:
-    network = Network(
+    network = filled(
+        Network,
         name="bitcoin", protocol="bitcoin", listening=["0.0.0.0:8333"], slots={}, addresses={}, status={}, messages={},
         sources=[],
     )  # fmt: skip
-    return Node(version="1", now=0.0, uptime=1.0, healthy=True, reasons=[], alerts=[], networks=[network])
+    return filled(Node, version="1", now=0.0, uptime=1.0, healthy=True, reasons=[], alerts=[], networks=[network])

@@ -24,7 +24,7 @@ from p2pframe.cli.remote.client import RemoteError
 from p2pframe.cli.remote.samples import SORTS, Rates, Sample, ordered, rates
 from p2pframe.cli.remote.screen import Picture, lines
 from p2pframe.cli.remote.top import PATIENCE, Watch
-from tests.cli.remote import a_node, a_peer, refused, run, said
+from tests.cli.remote import a_node, a_peer, filled, refused, run, said
 
 HOSTILE = "/\x1b[2J\x1b]0;t\x07[red]evil[/red]\r\n\u202e\ud800\u0301中文/"
 
@@ -100,7 +100,7 @@ def text(*args, width=120, height=None, **changes):
 
 
 def test_the_verdict_comes_first():
-    alerts = [Alert(name="a", critical=False, network="", text="the disk is filling", runbook="look")]
+    alerts = [filled(Alert, name="a", critical=False, text="the disk is filling", runbook="look")]
     drawn = text(healthy=False, reasons=["no peers"], alerts=alerts).splitlines()
     assert drawn[1:3] == ["not healthy: no peers", "look at: the disk is filling look"]
     assert "\nhealthy\n" in text()
@@ -137,7 +137,7 @@ def test_a_silent_node_is_said_and_what_is_shown_is_old():
 def test_it_fits_every_terminal_whatever_peers_say(width, height, sort):
     peers = [a_peer(id=one, agent=HOSTILE * 9, slot=HOSTILE, address=HOSTILE * one) for one in range(1, 12)]
     events = [event(one, kind=HOSTILE, fields={HOSTILE: HOSTILE}) for one in range(9)]
-    alerts = [Alert(name="a", critical=False, network="", text=HOSTILE, runbook=HOSTILE)] * 9
+    alerts = [filled(Alert, name="a", critical=False, text=HOSTILE, runbook=HOSTILE)] * 9
     shown = picture(*peers, events=events, alerts=alerts, healthy=False, reasons=[HOSTILE] * 9, version=HOSTILE,
                     failed=HOSTILE, sort=sort, keys=True)  # fmt: skip
     drawn = lines(shown, width, height)

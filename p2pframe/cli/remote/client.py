@@ -59,8 +59,8 @@ def ask(place: Place, work: Callable[[Client], Awaitable[T]]) -> T:
     failed: list[BaseException] = []
 
     async def run(reactor: Any) -> None:
-        client = Client(place, reactor)
         try:
+            client = Client(place, reactor)
             await client.log_in()
             try:
                 done.append(await work(client))
@@ -300,4 +300,6 @@ def _why(error: BaseException) -> str:
     if name == "Error" and error.args and isinstance(error.args[0], list):  # OpenSSL's
         words = [str(part[-1]) for part in error.args[0] if part]
         return f"TLS: {', '.join(words) or 'it ended early'}"
+    if name == "VerificationError":  # service_identity's
+        return "TLS: its certificate is for another name"
     return str(error).strip().rstrip(".") or name
