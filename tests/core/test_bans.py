@@ -1,6 +1,5 @@
 """The ban list: what it covers, how long, what survives a restart, and what an attacker can't do to it."""
 
-import time
 
 import pytest
 from hypothesis import given
@@ -12,6 +11,7 @@ from p2pframe.core.bans import BanList
 from p2pframe.errors import StorageError, StorageFull
 from p2pframe.model import Action, PeerAddress, PeerId
 from p2pframe.testing.context import FakeContext, FakeMetrics
+from tests.work import Work
 
 
 class World:
@@ -259,7 +259,5 @@ def test_a_full_list_answers_in_microseconds():
     for number in range(20_000):
         bans.ban(f"10.{number >> 8}.{number & 255}.0/{20 + number % 13}", "node", 60.0, "operator", "x")
     address = PeerAddress.of("192.0.2.1", 1)
-    start = time.process_time()
-    for _ in range(2000):
+    with Work(500):
         bans.check(address, None, "net")
-    assert (time.process_time() - start) / 2000 < 100e-6

@@ -1,10 +1,10 @@
 """Events: numbered, bounded, fair to rare kinds, and safe from those who listen."""
 
-import time
 
 from p2pframe.core.events import Events
 from p2pframe.model import PeerAddress, SessionId
 from p2pframe.testing.context import FakeMetrics
+from tests.work import Work
 
 
 def make(limit=100):
@@ -91,7 +91,6 @@ def test_fewer_are_kept_once_asked_to():
 
 def test_an_idle_emit_is_cheap():
     events, _ = make(10_000)
-    start = time.process_time()
-    for _ in range(20_000):
-        events.emit("session.closed", "net", reason="idle")
-    assert (time.process_time() - start) / 20_000 < 50e-6
+    with Work(20_000 * 40):
+        for _ in range(20_000):
+            events.emit("session.closed", "net", reason="idle")

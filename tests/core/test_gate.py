@@ -1,7 +1,6 @@
 """The gate: who is let in and how fast, and that being refused a million times is cheap for us."""
 
 import io
-import time
 
 import pytest
 from hypothesis import given
@@ -15,6 +14,7 @@ from p2pframe.core.gate import Gate, Refusals
 from p2pframe.core.limits import BucketTable, Budget, Rates, TokenBucket
 from p2pframe.core.metrics import NodeMetrics
 from p2pframe.model import Action, PeerAddress
+from tests.work import Work
 
 
 class World:
@@ -97,10 +97,8 @@ def test_a_budget_stops_a_flood_of_messages_and_of_bytes_and_recovers():
 
 def test_a_budget_is_cheap_on_the_hot_path():
     budget = Budget(Rates(1e6, 1e6, 1e9, 1e9))
-    start = time.process_time()
-    for _ in range(100_000):
+    with Work(20):
         budget.charge(100, 5.0)
-    assert time.process_time() - start < 0.5
 
 
 def test_accepts_are_limited_for_one_netgroup_before_all():

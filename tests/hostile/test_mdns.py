@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import struct
-import time
 import tracemalloc
 
 from p2pframe.discovery.mdns import MdnsConfig, MdnsDiscovery, wire
@@ -12,6 +11,7 @@ from p2pframe.discovery.mdns.service import Service, service_name
 from p2pframe.discovery.mdns.wire import Message, Question, Record
 from p2pframe.model import PeerAddress
 from p2pframe.testing.context import FakeContext, result_of
+from tests.work import Work
 
 KIND = service_name("_p2pframe._tcp")
 LIAR = ("192.0.2.66", 5353)
@@ -64,21 +64,18 @@ def test_a_thousand_hostile_messages_a_second():
     context.reactor.advance(1.0)
     written.clear()
     tracemalloc.start()
-    before = time.process_time()
     received = 0
     sources = [(f"192.0.2.{100 + n}", 5353) for n in range(10)]
     for _ in range(30):
         for source in sources:
             for data in liar_messages(rng):
                 received += len(data)
-                protocol.datagramReceived(data, source)
+                with Work(150_000):
+                    protocol.datagramReceived(data, source)
         context.reactor.advance(0.2)
-    took = time.process_time() - before
     grown, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert grown < 3_000_000
-    # 3000 messages of up to 9000 bytes, under tracemalloc, which makes all a few times slower: none takes long.
-    assert took < 60
     assert sum(len(data) for data, _ in written) < received / 10
     context.reactor.pump([0.5] * 4)
     honest = Service(KIND, "honest", "theirs", 7, ["network=net"])
@@ -88,11 +85,9 @@ def test_a_thousand_hostile_messages_a_second():
     context.reactor.pump([0.5] * 4)
     found = {str(one.address) for one in result_of(looking)}
     left_out = context.metrics.value
-    assert left_out("mdns_left_out_total", "of one source") > 0 or left_out("mdns_left_out_total", "instances") > 0
     assert left_out("mdns_left_out_total", "malformed") > 0
-    # All the room is gone: the liars' instances hold it until they run out, and that is counted.
-    if "192.0.2.50:7" not in found:
-        assert left_out("mdns_left_out_total", "instances") > 0
+    assert left_out("mdns_left_out_total", "of one source") > 0
+    assert "192.0.2.50:7" in found, "liars fill the room of their own, and no other"
     assert all(one.startswith("192.0.2.") for one in found)
     plugin.withdraw()
 

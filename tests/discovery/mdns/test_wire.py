@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import time
 
 import pytest
 from hypothesis import given
@@ -12,6 +11,7 @@ from twisted.names import dns
 from p2pframe.discovery.mdns import wire
 from p2pframe.discovery.mdns.wire import MdnsError, Message, Question, Record
 from tests.discovery.dns_messages import mdns_messages
+from tests.work import Work
 
 
 @given(mdns_messages)
@@ -69,10 +69,8 @@ def test_no_message_takes_long_to_read():
     body = b"\0\0" + chain[2:]
     question = struct.pack("!H", 0xC000 | 12 + len(body) - 2) + struct.pack("!2H", 12, 1)
     data = struct.pack("!6H", 0, 0, 500, 0, 0, 0) + body + question * 490
-    before = time.process_time()
-    with pytest.raises(MdnsError):
+    with Work(5_000), pytest.raises(MdnsError):
         wire.parse(data[:9000])
-    assert time.process_time() - before < 1
 
 
 @pytest.mark.parametrize("flags", [0x2800, 0x8403, 0x0001])
