@@ -28,7 +28,7 @@ def _time(ctx: click.Context, param: click.Parameter, text: str) -> float:
 
 @click.command("replay-capture")
 @click.argument("node", type=click.Path())
-@click.argument("capture", type=click.Path())
+@click.argument("capture", type=click.Path(), nargs=-1, required=True)
 @click.option(
     "--speed", "pace", type=click.Choice(["real", "as-fast"]), default="real", show_default=True,
     help="`real`: each record at its (virtual) time; `as-fast`: as soon as the node has said as much as then.",
@@ -48,20 +48,28 @@ def _time(ctx: click.Context, param: click.Parameter, text: str) -> float:
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="All of it, as one JSON object.")
 def replay_capture(
-    node: str, capture: str, pace: str, seed: int, patience: float, after: float, longest: float, as_json: bool
+    node: str,
+    capture: tuple[str, ...],
+    pace: str,
+    seed: int,
+    patience: float,
+    after: float,
+    longest: float,
+    as_json: bool,
 ) -> None:
     """Play a capture of a session to a simulated node of the config NODE, and show what the node does.
 
     The node is that of the file, with its plugins, and nothing in its data directory. The peer is a script: it comes
     from the captured address (or is dialled there, if it was), and says what it said. What the node said then is
-    counted, and not compared. A file that `p2pframe capture show` prints is one that this plays.
+    counted, and not compared. A file that `p2pframe capture show` prints is one that this plays; of a capture in
+    several parts give all, in order.
     """
     from p2pframe.errors import P2PFrameError
     from p2pframe.sim.capture_replay import replay
 
     try:
         replayed = replay(
-            Path(node), Path(capture), seed=seed, pace="real" if pace == "real" else "as-fast", patience=patience,
+            Path(node), capture, seed=seed, pace="real" if pace == "real" else "as-fast", patience=patience,
             after=after, longest=longest,
         )  # fmt: skip
     except P2PFrameError as error:

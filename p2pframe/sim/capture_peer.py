@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
@@ -31,12 +31,13 @@ _LATEST = 2.0**40
 class Captured:
     """What a capture is of, and how much there is of it.
 
-    `began` is unix seconds. `heard` are the messages that the peer had sent before: of a capture that began later than
-    its session there are some. `records` are those that are whole, `cut` the bytes at the end of the file that are not;
-    `said` and `answered` are the bytes of the peer and of the node, `seconds` when the last of them came.
+    `began` is unix seconds: when its first part began. `heard` are the messages that the peer had sent before the
+    first of these files: of a capture that began later than its session there are some. `part` is that file's number.
+    `files` are the files, each with how many whole records it has, and how many bytes at its end are none. `said` and
+    `answered` are the bytes of the peer and of the node. `first` is 0, or where the first file is not the first part
+    the seconds from `began` to its first record; `seconds` those from there to the last record.
     """
 
-    path: Path
     network: str
     address: PeerAddress
     transport: str
@@ -45,33 +46,86 @@ class Captured:
     began: float
     slot: Slot
     heard: int
-    records: int
+    part: int
+    files: tuple[tuple[Path, int, int], ...]
     said: int
     answered: int
+    first: float
     seconds: float
-    cut: int
+
+    @property
+    def late(self) -> bool:
+        """Whether there was something before it."""
+        return self.heard > 0 or self.part > 1
+
+    @property
+    def records(self) -> int:
+        """All of them that are whole."""
+        return sum(count for _, count, _ in self.files)
 
 
-def survey(path: Path, longest: float) -> Captured:
-    """Read a file once, a record at a time. Raises `CaptureError` for one that can't be played, OSError."""
+def survey(paths: Sequence[Path], longest: float) -> Captured:
+    """Read the parts of a capture once, a record at a time. Raises `CaptureError` for what can't be played, OSError."""
+    found: Captured | None = None
+    for path in paths:
+        one = _survey(path, longest, found.first if found is not None else None)
+        if found is None:
+            found = one
+            continue
+        for name in ("network", "address", "transport", "protocol", "began", "slot"):
+            if getattr(one, name) != getattr(found, name):
+                raise CaptureError(f"{path}: this is another capture than {paths[0]}: its {name} is not the same")
+        if one.part != found.part + len(found.files):
+            following = found.part + len(found.files)
+            raise CaptureError(
+                f"{path}: this is part {one.part}, and part {following} comes next: give all parts, in order"
+            )
+        found = replace(
+            found,
+            files=found.files + one.files,
+            said=found.said + one.said,
+            answered=found.answered + one.answered,
+            seconds=max(found.seconds, one.seconds),
+        )
+    if found is None:
+        raise CaptureError("there is no capture to play")
+    return found
+
+
+def _survey(path: Path, longest: float, first: float | None) -> Captured:
     with opened(path) as (head, records):
         network, address = _text(head, "network"), _address(_text(head, "address"))
         transport, protocol, agent = _text(head, "transport"), _text(head, "protocol"), _text(head, "agent")
-        began, slot, heard = _number(head, "began"), _slot(_text(head, "slot")), _number(head, "heard")
+        began, slot, heard = _number(head, "began"), _slot(_text(head, "slot")), int(_number(head, "heard"))
+        part = int(_number(head, "part")) if "part" in head else 1
         sizes = {"in": 0, "out": 0}
         count, seconds = 0, 0.0
         for record in records:
             count += 1
             sizes[record.way] += len(record.data)
-            seconds = max(seconds, record.seconds)
-            if seconds > longest:
+            if first is None:
+                # The hours before a part are not waited for.
+                first = record.seconds if part > 1 else 0.0
+            seconds = max(seconds, record.seconds - first)
+            if seconds > longest or record.seconds > _LATEST:
                 raise CaptureError(
                     f"{path}: record {count} is {seconds:g} s after the beginning, and {longest:g} s is the longest"
                 )
         return Captured(
-            path, network, address, transport, protocol, agent, began, slot, int(heard), count,
-            sizes["in"], sizes["out"], seconds, records.cut,
+            network, address, transport, protocol, agent, began, slot, heard, part, ((path, count, records.cut),),
+            sizes["in"], sizes["out"], first or 0.0, seconds,
         )  # fmt: skip
+
+
+def said_again(captured: Captured) -> Generator[Record, None, None]:
+    """The records that the survey has seen, and none that have been written since; times from the first on.
+
+    Raises `CaptureError` and OSError.
+    """
+    for path, count, _ in captured.files:
+        with opened(path) as (_, records):
+            for record in islice(records, count):
+                yield record._replace(seconds=record.seconds - captured.first)
 
 
 @contextmanager
@@ -253,8 +307,3 @@ class CapturedPeer(Protocol):
     def _looked(self) -> None:
         self._timer = None
         self._step()
-
-
-def said_again(records: Records, captured: Captured) -> Iterator[Record]:
-    """The records that the survey has seen, and none that have been written since."""
-    return islice(records, captured.records)

@@ -12,8 +12,8 @@ session has no handshake in it: a node of the same config makes one, and is then
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
@@ -39,7 +39,7 @@ from p2pframe.logs import clean
 from p2pframe.model import Action, PeerAddress, SessionId, Slot
 from p2pframe.registry import Registry
 from p2pframe.sim.capture_node import addresses, fitted, plain_tcp
-from p2pframe.sim.capture_peer import Captured, CapturedPeer, Pace, opened, said_again, survey
+from p2pframe.sim.capture_peer import Captured, CapturedPeer, Pace, said_again, survey
 from p2pframe.sim.capture_result import Ended, Happened, Kept, Replayed, SeenFact
 from p2pframe.sim.host import Host, Incarnation
 from p2pframe.sim.simulation import Simulation
@@ -56,7 +56,7 @@ KEPT = 1000
 
 def replay(
     config: Path | str,
-    capture: Path | str,
+    capture: Path | str | Sequence[Path | str],
     *,
     seed: int = 1,
     pace: Pace = "real",
@@ -65,23 +65,25 @@ def replay(
     longest: float = 86_400.0,
     registry: Registry | None = None,
 ) -> Replayed:
-    """Play a capture to a node of `config`; times are virtual seconds.
+    """Play a capture, or several parts of one, to a node of `config`; times are virtual seconds.
 
     `patience` is how long a record waits for what the node said before it then, `after` how long the session may go on
     after the last record, `longest` the time of the last record at most. Raises `CaptureError`, `ConfigError` and other
     `P2PFrameError`s that say what to do, OSError for a file that can't be read.
     """
-    captured = survey(Path(capture), longest)
+    parts = [capture] if isinstance(capture, (Path, str)) else capture
+    captured = survey([Path(part) for part in parts], longest)
     registry = Registry() if registry is None else registry
     spec, notes = fitted(load(config, registry=registry), captured, registry)
-    if captured.cut:
-        notes.append(f"the file ends within a record: its last {captured.cut} bytes are left out")
+    for path, _, cut in captured.files:
+        if cut:
+            notes.append(f"{path.name} ends within a record: its last {cut} bytes are left out")
     simulation = Simulation(seed)
     try:
-        with opened(captured.path) as (_, records):
-            play = _Play(simulation, captured, spec, notes)
-            clock: Any = _Clock(simulation)
-            play.peer = CapturedPeer(said_again(records, captured), clock, pace, patience)
+        play = _Play(simulation, captured, spec, notes)
+        clock: Any = _Clock(simulation)
+        with closing(said_again(captured)) as records:
+            play.peer = CapturedPeer(records, clock, pace, patience)
             return play.run(seed, pace, after, longest)
     finally:
         simulation.close()
@@ -98,9 +100,9 @@ class _Play:
         self._captured = captured
         self._spec = spec
         self._notes = notes
-        self._late = captured.heard > 0
+        self._late = captured.late
         # What the node's clock says when the first record comes is what it said then.
-        simulation.epoch = captured.began - ARRIVES - (SETTLED if self._late else 0.0)
+        simulation.epoch = captured.began + captured.first - ARRIVES - (SETTLED if self._late else 0.0)
         self._here = simulation.host(*addresses(spec, captured), name="node")
         address = captured.address
         ip = ip_address(address.host)
@@ -197,7 +199,7 @@ class _Play:
         simulation, captured, address = self._simulation, self._captured, self._address
         name = captured.network
         self._notes.append(
-            f"the capture began after {captured.heard} messages of the peer: a node of the same config shook hands, as "
+            "the peer had been heard before this began: a node of the same config shook hands, as "
             "which agent and with which services the peer did is not said again"
         )
         dialled = captured.slot.dialled

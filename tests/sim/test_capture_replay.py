@@ -7,6 +7,7 @@ import os
 import shutil
 import struct
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,16 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from p2pframe.admin import Admin
 from p2pframe.capture_file import MAGIC as FORMAT
 from p2pframe.capture_file import CaptureError, Record, encode_head, encode_record
 from p2pframe.cli import main
 from p2pframe.errors import ConfigError, P2PFrameError
+from p2pframe.model import PeerAddress
 from p2pframe.protocols.bitcoin.frame import frame
 from p2pframe.sim.capture_replay import replay
-from tests.sim.captures import BAD_HEADERS, MAGIC, PING, THERE, Talk
+from p2pframe.testing.simulation import NodeSimulation
+from tests.sim.captures import BAD_HEADERS, MAGIC, OTHER, PING, THERE, Talk
 
 NODE = """\
 version: 1
@@ -247,6 +251,70 @@ def test_a_node_that_the_peer_could_not_have_dialled_is_an_error(node, talk):
     node.write_text(NODE.replace("0.0.0.0", "127.0.0.1"))
     with pytest.raises(P2PFrameError, match=r"listens nowhere that 198\.51\.100\.7:\d+ could have dialled"):
         replay(node, talk.write())
+
+
+# --- captures as the admin writes them ---
+
+
+def parts(talk, *cuts):
+    """The capture in files, as one that was too long for a single one."""
+    paths, edges = [], [0, *cuts, len(talk.records)]
+    for number, (begin, end) in enumerate(pairwise(edges), 1):
+        before = sum(one.way == "in" for one in talk.records[:begin])
+        path = talk.folder / f"part-{number}.p2pcap"
+        head = encode_head({**talk.head, "heard": before, "part": number})
+        path.write_bytes(head + b"".join(map(encode_record, talk.records[begin:end])))
+        paths.append(path)
+    return paths
+
+
+def test_the_parts_of_a_capture_are_one(talk, node):
+    whole, parted = replay(node, talk.write()), replay(node, parts(talk, 2, 5))
+    assert asdict(whole) == asdict(parted)
+
+
+def test_a_later_part_alone_begins_at_its_first_record(tmp_path, node):
+    talk = Talk(tmp_path, NODE, [PING, BAD_HEADERS])
+    first, second = parts(talk, len(talk.records) - 1)
+    replayed = replay(node, second)
+    assert replayed.ended.seconds == pytest.approx(0.05)
+    assert facts(replayed)[0][:2] == heard(talk.story)[0][:2]
+    with pytest.raises(CaptureError, match="this is part 1, and part 3 comes next"):
+        replay(node, [second, first])
+    with pytest.raises(CaptureError, match="this is part 1, and part 2 comes next"):
+        replay(node, [first, first])
+    with pytest.raises(CaptureError, match=r"another capture than .*: its address is not the same"):
+        replay(node, [first, talk.write(address="192.0.2.99:5")])
+    with pytest.raises(CaptureError, match="there is no capture"):
+        replay(node, [])
+
+
+def test_what_the_admin_of_a_node_captures_is_what_is_played(tmp_path, node):
+    config = NODE + "applications: [{plugin: admin, listen: '127.0.0.1:8600'}]\n"
+    node.write_text(config)
+    simulation = NodeSimulation(tmp_path / "live", seed=2)
+    simulation.folder.mkdir()
+    here = simulation.start(config, "192.0.2.1", name="here")
+    there = simulation.start(OTHER, THERE, name="there")
+    there.node.control.connect("bitcoin", PeerAddress("192.0.2.1", 18444))
+    simulation.run(10.0)
+    (admin,) = [place.instance for place in here.node.builder.built if isinstance(place.instance, Admin)]
+    (snapshot,) = here.node.view.sessions()
+    name = admin._captures.begin(snapshot, "bitcoin", 60.0)
+    (speaker,) = there.node.networks["bitcoin"].sessions.values()
+    speaker.write(PING)
+    simulation.clock.at(simulation.clock.now + 2.0, None, speaker.write, BAD_HEADERS)
+    simulation.run(10.0)
+    story = here.node.view.story("bitcoin", snapshot.id)
+    path = tmp_path / name
+    shutil.copy(admin._captures.path(name), path)
+    simulation.close()
+    assert story.reason == "bad-headers"
+    replayed = replay(node, path)
+    assert (replayed.ended.reason, replayed.ended.evidence) == (story.reason, story.evidence)
+    assert facts(replayed) == heard(story)
+    assert [one.subject for one in replayed.penalties] == [THERE]
+    assert replayed.agent == snapshot.agent
 
 
 # --- what can't be played ---
