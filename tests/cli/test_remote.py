@@ -11,8 +11,9 @@ import sys
 import pytest
 
 from p2pframe.admin.values import Node
+from p2pframe.admin.values_story import Story, StoryFact
 from p2pframe.cli.remote.netinfo import HELP, kind, netinfo
-from tests.cli.remote import TOKEN, a_node, a_peer, good, refused, run, said, token_file
+from tests.cli.remote import TOKEN, a_node, a_peer, filled, good, refused, run, said, token_file
 from tests.interop.processes import free_port, wait_until
 
 ASKING = ("status", "peers", "peer", "bans", "ban", "unban", "connect", "disconnect", "events", "netinfo", "log")
@@ -32,14 +33,18 @@ def test_peers_are_dialled_shown_and_disconnected(nodes, session):
     assert (one["id"], one["network"], one["slot"]) == (session, "bitcoin", "manual")
     by_id, by_address = (good("peer", which, *nodes.by_config) for which in (session, nodes.other.address))
     assert nodes.other.address in by_id and nodes.other.address in by_address
-    assert json.loads(good("peer", session, "--json", *nodes.by_config))["address"] == nodes.other.address
+    assert "handshaking, for" in by_id and "score:" in by_id
+    assert json.loads(good("peer", session, "--json", *nodes.by_config))["peer"]["address"] == nodes.other.address
     matrix = good("netinfo", *nodes.by_config)
     assert re.search(r"^out +1 +0 +0 +0 +1 +0 +1$", matrix, re.MULTILINE), matrix
     listed = good("netinfo", 4, *nodes.by_config)
     assert re.search(rf"^out  manual +ipv4 .* {session}  {nodes.other.address} +\d+ /", listed, re.MULTILINE), listed
     assert nodes.other.address not in good("netinfo", 1, *nodes.by_config)
     assert good("disconnect", session, "--reason", "a test", *nodes.by_config) == f"{session} is disconnected\n"
-    assert refused("peer", session, *nodes.by_config) == f"there is no peer {session}"
+    # Who has gone is told of by id, for as long as the node knows why.
+    assert "connected no longer" in (gone := good("peer", session, *nodes.by_config)) and "asked-to (a test)" in gone
+    assert refused("peer", 999, *nodes.by_config) == "there is no peer 999"
+    assert refused("peer", "192.0.2.200:1", *nodes.by_config) == "there is no peer 192.0.2.200:1"
 
 
 def test_who_is_banned_is_listed_until_let_in_again(nodes):
@@ -61,10 +66,37 @@ def test_events_are_listed_and_followed(nodes):
     assert "subject=192.0.2.1" in table and "subject=192.0.2.2" in table
     (latest,) = json.loads(good("events", "-n", 1, "--kind", "peer.banned", "--json", *nodes.by_token))["events"]
     assert latest["fields"]["subject"] == "192.0.2.2"
-    lines = good("log", "-n", 2, "--after", 0, "--kind", "peer.banned", *nodes.by_token).splitlines()
+    lines = good("events", "-f", "-n", 2, "--after", 0, "--kind", "peer.banned", *nodes.by_token).splitlines()
     assert len(lines) == 2 and all(" peer.banned" in line for line in lines)
-    told = json.loads(good("log", "-n", 1, "--after", latest["number"] - 1, "--json", *nodes.by_config))
+    told = json.loads(good("events", "-f", "-n", 1, "--after", latest["number"] - 1, "--json", *nodes.by_config))
     assert told == latest
+    assert "--follow" in run("events", "--after", 1, *nodes.by_config)[2]
+
+
+def test_the_log_is_printed_by_level_namespace_and_text_and_followed(nodes):
+    lines = good("log", *nodes.by_config).splitlines()
+    assert any(line.endswith(" node: node started: bitcoin") for line in lines), lines
+    assert lines == sorted(lines), "oldest first"
+    assert good("log", "--level", "critical", *nodes.by_token) == ""
+    only = good("log", "--namespace", "node", "--text", "NODE STARTED", *nodes.by_token).splitlines()
+    assert len(only) == 1 and only[0] in lines
+    (latest,) = json.loads(good("log", "-n", 1, "--json", *nodes.by_token))["lines"]
+    assert latest["level"] == "info"
+    following = subprocess.Popen(
+        [sys.executable, "-m", "p2pframe.cli", "log", "-f", "-n", "1", "--json", *map(str, nodes.by_token)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        before = json.loads(following.stdout.readline())
+        good("ban", "192.0.2.8", *nodes.by_config)
+        good("unban", "192.0.2.8", *nodes.by_config)
+        told = json.loads(following.stdout.readline())
+        assert told["number"] == before["number"] + 1, "nothing is lost between the two"
+        following.send_signal(signal.SIGINT)
+        assert following.wait(20) == 130
+    finally:
+        following.kill()
+        following.communicate()
 
 
 def test_each_command_logs_out_also_when_it_is_interrupted(nodes):
@@ -72,7 +104,7 @@ def test_each_command_logs_out_also_when_it_is_interrupted(nodes):
     refused("peer", 999, *nodes.by_config)
     assert nodes.audited().count("logged out") == before + 1
     following = subprocess.Popen(
-        [sys.executable, "-m", "p2pframe.cli", "log", "--after", "0", *map(str, nodes.by_config)],
+        [sys.executable, "-m", "p2pframe.cli", "events", "-f", "--after", "0", *map(str, nodes.by_config)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -183,7 +215,8 @@ def test_lists_of_the_wrong_shape_too(wrong, command, body):
 def test_what_a_peer_says_of_itself_moves_no_cursor(wrong):
     peer = a_peer(agent="/\x1b[2J[red]evil[/red]\n/").model_dump()
     for words in (["peers"], ["peer", "7"], ["netinfo", "4"]):
-        pages = {"/api/v1/node": a_node().model_dump(), "/api/v1/peers/bitcoin/7": peer}
+        told = filled(Story, peer=peer, says="Good.", facts=[filled(StoryFact, kind="x", evidence=peer["agent"])])
+        pages = {"/api/v1/node": a_node().model_dump(), "/api/v1/peers/bitcoin/7/story": told.model_dump()}
 
         def answer(path, pages=pages):
             found = pages.get(path.partition("?")[0], {"peers": [peer], "next": None})
@@ -201,11 +234,12 @@ def test_a_stream_that_ends_is_said(wrong):
     event = {"number": 3, "time": 0.0, "kind": "session.closed", "network": "n", "session": 1, "address": None,
              "fields": {"reason": "idle"}}  # fmt: skip
     data = f"retry: 2000\n\nid: 3\ndata: {json.dumps(event)}\n\n".encode()
-    status, out, err = run("log", *wrong(said(data, kind="text/event-stream")))
+    status, out, err = run("events", "-f", *wrong(said(data, kind="text/event-stream")))
     assert (status, out) == (1, "1970-01-01 00:00:00Z session.closed n session 1: reason=idle\n")
     assert "has ended the stream" in err and err.count("\n") == 1
-    assert "none that this version" in refused("log", *wrong(said(b"data: {}\n\n", kind="text/event-stream")))
+    assert "none that this version" in refused("events", "-f", *wrong(said(b"data: {}\n\n", kind="text/event-stream")))
     assert "refused: no" in refused("log", *wrong(said(PROBLEM, "409 Conflict")))
+    assert "none that this version" in refused("log", *wrong(said({"lines": 1})))
 
 
 # --- netinfo ---

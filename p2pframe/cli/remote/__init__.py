@@ -6,14 +6,13 @@ imported before a command runs, so that `--help` is quick.
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from p2pframe.cli.remote.asking import NETWORK, Asked, find, reaching, read, sole_network
 from p2pframe.cli.remote.config import config
+from p2pframe.cli.remote.log import events, log
 from p2pframe.cli.remote.top import top
 
 if TYPE_CHECKING:
@@ -52,18 +51,18 @@ def peers(network: str | None, **given: Any) -> None:
 @NETWORK
 @reaching
 def peer(id: str, network: str | None, **given: Any) -> None:
-    """Tell all about one peer, by its ID or its address."""
+    """Tell all about one peer and how it went, by its ID or its address; by its ID after it has gone too."""
     node = Asked(given)
 
     async def work(client: Client) -> Any:
-        return await client.get(await find(client, id, network))
+        return await client.get(f"{await find(client, id, network, ended=True)}/story")
 
     answer = node.ask(work)
     if not node.printed(answer):
-        from p2pframe.admin.values import Peer
-        from p2pframe.cli.remote import show
+        from p2pframe.admin.values_story import Story
+        from p2pframe.cli.remote import story
 
-        show.peer(read(Peer, answer))
+        story.told(read(Story, answer))
 
 
 @click.command()
@@ -154,27 +153,6 @@ def disconnect(id: str, network: str | None, reason: str, **given: Any) -> None:
 
 
 @click.command()
-@click.option("-n", "--count", type=click.IntRange(1), default=50, show_default=True, help="The latest so many.")
-@click.option("--kind", help="Of this kind alone: session.closed, or all of session.* by `session`.")
-@reaching
-def events(count: int, kind: str | None, **given: Any) -> None:
-    """List what happened, oldest first, as far back as the node remembers."""
-    node = Asked(given)
-
-    async def work(client: Client) -> Any:
-        answer = await client.pages("/events", "events")
-        rows = [one for one in answer["events"] if kind is None or _is_of(one, kind)]
-        return {**answer, "events": rows[-count:]}
-
-    answer = node.ask(work)
-    if not node.printed(answer):
-        from p2pframe.admin.values import Events
-        from p2pframe.cli.remote import show
-
-        show.events(read(Events, answer).events)
-
-
-@click.command()
 @click.argument("level", type=click.IntRange(0, 4), default=0)
 @click.option("--legend", is_flag=True, help="Explain the columns, and ask no node.")
 @NETWORK
@@ -207,44 +185,6 @@ def netinfo(level: int, legend: bool, network: str | None, **given: Any) -> None
                 raise click.ClickException(f"there is no network {network}")
         rows = read(Peers, {"peers": answer["peers"], "next": None}).peers
         click.echo(lines(about, rows, level), nl=False)
-
-
-@click.command()
-@click.option("-n", "--count", type=click.IntRange(1), help="End after so many.")
-@click.option("--kind", help="Of this kind alone: session.closed, or all of session.* by `session`.")
-@click.option("--after", type=click.IntRange(0), help="Begin behind the event of this number; else with the next one.")
-@reaching
-def log(count: int | None, kind: str | None, after: int | None, **given: Any) -> None:
-    """Follow what happens, a line for each event as it comes, until Ctrl-C; with --json an object a line."""
-    node = Asked(given)
-
-    async def work(client: Client) -> None:
-        from p2pframe.admin.values import Happened
-        from p2pframe.cli.remote.show import event_line
-
-        told = 0
-
-        def tell(data: str) -> bool:
-            nonlocal told
-            try:
-                one = json.loads(data)
-            except (ValueError, RecursionError):
-                one = None
-            event = read(Happened, one)
-            if kind is None or _is_of(one, kind):
-                told += 1
-                click.echo(json.dumps(one) if node.as_json else event_line(event))
-                sys.stdout.flush()
-            return count is None or told < count
-
-        await client.stream("/events/stream", tell, after=after)
-
-    node.ask(work)
-
-
-def _is_of(event: object, kind: str) -> bool:
-    found = event.get("kind") if isinstance(event, dict) else None
-    return isinstance(found, str) and (found == kind or found.startswith(kind + "."))
 
 
 COMMANDS: tuple[click.Command, ...] = (

@@ -101,8 +101,8 @@ async def sole_network(client: Client, network: str | None) -> str:
     return names[0]
 
 
-async def find(client: Client, wanted: str, network: str | None) -> str:
-    """The path of a peer that is named by its id or its address."""
+async def find(client: Client, wanted: str, network: str | None, ended: bool = False) -> str:
+    """The path of a peer that is named by its id or its address; with `ended` of one that has gone, by its id."""
     from p2pframe.cli.remote.client import RemoteError
 
     answer = await client.pages("/peers", "peers", network=network)
@@ -111,6 +111,8 @@ async def find(client: Client, wanted: str, network: str | None) -> str:
                  if wanted in (str(one["id"]), one["address"])]  # fmt: skip
     except (KeyError, TypeError, ValueError):
         raise RemoteError(f"{client.url} answered what no p2pframe admin does") from None
+    if not found and ended and wanted.isascii() and wanted.isdigit():
+        found = [(name, int(wanted)) for name in await _known(client, wanted, network)]
     if not found:
         raise RemoteError(f"there is no peer {wanted}" + ("" if network is None else f" in {network}"))
     if len(found) > 1:
@@ -121,3 +123,23 @@ async def find(client: Client, wanted: str, network: str | None) -> str:
         )
     name, id = found[0]
     return f"/peers/{quote(name, safe='')}/{id}"
+
+
+async def _known(client: Client, id: str, network: str | None) -> list[str]:
+    """The networks in which a session of that id has ended and is still known."""
+    from p2pframe.cli.remote.client import RemoteError
+
+    known = []
+    try:
+        names = [network] if network else [str(one["name"]) for one in (await client.get("/node"))["networks"]]
+    except (KeyError, TypeError):
+        raise RemoteError(f"{client.url} answered what no p2pframe admin does") from None
+    for name in names:
+        try:
+            await client.get(f"/peers/{quote(name, safe='')}/{id}/story")
+        except RemoteError as error:
+            if error.status != 404:
+                raise
+        else:
+            known.append(name)
+    return known

@@ -88,7 +88,7 @@ def peer(one: Peer) -> None:
     """All there is to say of one."""
     rows: list[tuple[str, str]] = []
     for name, value in one.model_dump().items():
-        if name in ("age", "quiet", "useless", "sent", "block"):
+        if name in ("age", "quiet", "useless", "sent", "block", "last_useful"):
             text = lasting(value)
         elif isinstance(value, dict):
             text = ", ".join(f"{key} {count}" for key, count in sorted(value.items()))
