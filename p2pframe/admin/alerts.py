@@ -1,7 +1,7 @@
 """What an operator should look at, in words, each with what to do about it, and since when it holds. No I/O.
 
 Critical ones make the node unhealthy (`/readyz`); the others are suspicions. What holds is judged from what the node
-shows, by `suspicions` and `bursts` and by plugins of the node (`IAlerts`), also while nobody asks.
+shows, by `suspicions`, `bursts` and `quiet` and by plugins of the node (`IAlerts`), also while nobody asks.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from p2pframe.admin import suspicions
 from p2pframe.admin.bursts import Bursts
+from p2pframe.admin.quiet import Silences
 from p2pframe.interfaces import Alert, IAlerts, IContext, INodeView, NetworkView
 
 LOOK = 15.0
@@ -57,6 +58,7 @@ class Alerts:
         self._reactor = context.reactor
         self._started = context.reactor.seconds()
         self._bursts = Bursts()
+        self._silences = Silences()
         self._judged: float | None = None
         self._of_sessions: tuple[float, list[Alert]] | None = None
         self._held: dict[tuple[str, str, str, int], Held] = {}
@@ -84,7 +86,12 @@ class Alerts:
         """Take a sample of what is judged over time, and judge."""
         clock = self._reactor.seconds()
         networks, numbers = self._view.networks(), self._view.numbers()
-        self._bursts.sample([one.name for one in networks], numbers, clock)
+        names = [one.name for one in networks]
+        self._bursts.sample(names, numbers, clock)
+        say = [label for label, _ in self._view.providers(IAlerts)]
+        # A protocol with alerts of its own knows better when news is due.
+        mute = [one for one in names if not any(label.startswith(f"{one}: protocol.") for label in say)]
+        self._silences.sample(mute, numbers, clock)
         self._judged = clock
         self._keep(self._judge(networks, numbers, clock), clock)
 
@@ -112,7 +119,7 @@ class Alerts:
         self, networks: Sequence[NetworkView], numbers: suspicions.Numbers, clock: float
     ) -> list[tuple[str, Alert]]:
         """Each with who says it: a plugin's label, empty for us."""
-        ours = [*suspicions.of_node(networks, numbers), *self._bursts.alerts()]
+        ours = [*suspicions.of_node(networks, numbers), *self._bursts.alerts(), *self._silences.alerts(clock)]
         for network in networks:
             ours += suspicions.of_network(network, clock - self._started)
         names = [one.name for one in networks]

@@ -7,6 +7,8 @@ from twisted.internet.task import Clock
 
 from p2pframe.admin.alerts import LOOK, PAST, Alerts
 from p2pframe.admin.bursts import LEARN, LEAST, WINDOW, Baseline
+from p2pframe.admin.quiet import LEAST as LEAST_SILENCE
+from p2pframe.admin.quiet import Silence
 from p2pframe.interfaces import Alert
 from p2pframe.interfaces.node import DiscoveryStatus, NetworkView, SourceHolds
 from p2pframe.model import PeerAddress, SessionId, SessionSnapshot, Slot
@@ -22,6 +24,7 @@ class World:
         self.free, self.floor = 50e9, 200e6
         self.let_in = {"net": 0}
         self.refused = self.refused_later = 0
+        self.items = 0
         self.up = True
         self.slots = {Slot.OUTBOUND: (8, 8)}
         self.book = {"new": 500, "tried": 100}
@@ -47,6 +50,10 @@ class World:
             "p2pframe_storage_floor_bytes": {("",): self.floor},
             "p2pframe_inbound_accepted_total": {(name,): count for name, count in self.let_in.items()},
             "p2pframe_refusals_total": {("net", "rate"): self.refused, ("other", "rate"): 10 * self.refused},
+            "p2pframe_items_total": {
+                ("net", "chat", "accept"): self.items, ("net", "chat", "known"): 5 * self.clock.seconds(),
+                ("other", "chat", "accept"): self.clock.seconds(),
+            },
             "p2pframe_sessions_refused_total": {("net", "version"): self.refused_later},
         }
 
@@ -321,6 +328,57 @@ def test_a_young_node_has_no_burst_and_counts_that_begin_anew_are_none():
     world.clock.advance(LOOK)
     assert [one.name for one in alerts.now()] == ["no-network"]
     assert alerts._bursts._baselines == {}
+
+
+def hours(world, count, news=True):
+    """So many hours, with something new every five minutes or nothing."""
+    for _ in range(int(count * 12)):
+        world.items += news
+        world.clock.advance(300.0)
+
+
+def test_nothing_new_for_three_times_as_long_as_ever_is_a_partition_suspicion():
+    world = World()
+    alerts = world.alerts()
+    alerts.start()
+    hours(world, 2)
+    hours(world, 6, False)
+    assert alerts.now() == [], "in the first day it learns"
+    hours(world, 18)
+    hours(world, 17, False)
+    assert alerts.now() == []
+    hours(world, 2, False)
+    (alert,) = alerts.now()
+    assert (alert.name, alert.critical, alert.network) == ("partition", False, "net")
+    assert alert.text == "net: nothing new for 1140 minutes, 3 times as long as ever in the last days."
+    world.items += 1
+    world.clock.advance(LOOK)
+    assert alerts.now() == []
+
+
+def test_a_protocol_that_has_alerts_of_its_own_is_not_judged_by_its_silence_nor_one_that_never_has_news():
+    for label, news in (("net: protocol.bitcoin", True), ("application.p", False)):
+        world = World()
+        world.plugins = [(label, Watcher(list))]
+        alerts = world.alerts()
+        alerts.start()
+        hours(world, 25, news)
+        hours(world, 48, False)
+        assert alerts.now() == []
+        alerts.stop()
+
+
+def test_the_longest_silence_of_a_week_counts_and_a_short_one_never():
+    one = Silence(0.0, 0.0)
+    total = 0.0
+    for minute in range(1, 9 * 24 * 60):
+        total += minute % 120 == 0 if minute < 24 * 60 else 1
+        one.sample(total, 60.0 * minute)
+        if minute == 3 * 24 * 60:
+            assert one.bound == 3 * 7200.0
+    assert one.bound == LEAST_SILENCE
+    assert len(one._longest) == 7
+    assert Silence(0.0, 0.0).bound is None
 
 
 def test_what_is_usual_is_learnt_with_how_much_it_varies():
