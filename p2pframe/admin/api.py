@@ -13,19 +13,19 @@ from typing import Any
 from twisted.logger import Logger
 
 from p2pframe.admin import rows, values
-from p2pframe.admin.access import Access, Refused, Role
+from p2pframe.admin.access import Access, Refused, Role, Session
 from p2pframe.admin.alerts import Alerts
 from p2pframe.admin.audit import Audit
-from p2pframe.admin.capturing import CaptureRefused, Captures
 from p2pframe.admin.cards import Cards
 from p2pframe.admin.openapi import document
+from p2pframe.admin.password import Busy, Passwords
 from p2pframe.admin.routes import Call, Problem, Reply, Route
 from p2pframe.admin.server import Streaming
 from p2pframe.admin.stream import Source, Streams, resumed
 from p2pframe.admin.values_limits import Limit
 from p2pframe.errors import ConfigError, P2PFrameError
 from p2pframe.interfaces import Event, IAdminPage, IContext, INodeControl, INodeView
-from p2pframe.model import PeerAddress, SessionId
+from p2pframe.model import PeerAddress, SessionId, SessionSnapshot
 
 V1 = "/api/v1"
 _log = Logger(namespace="p2pframe.admin")
@@ -42,7 +42,6 @@ class Api:
         access: Access,
         audit: Audit,
         alerts: Alerts,
-        captures: Captures,
         cookie: Callable[[str], str],
         most_streams: Callable[[], int],
     ) -> None:
@@ -53,7 +52,6 @@ class Api:
         self.audit = audit
         self.alerts = alerts
         self.cards = Cards(view)
-        self.captures = captures
         self.streams = Streams(context.reactor, most_streams)
         self._happening = Source(view.events, view.subscribe, _told)
         self._versions: deque[values.Version] = deque(maxlen=_HISTORY)
@@ -62,6 +60,7 @@ class Api:
         self._number = 0
         self.near: Callable[[], list[Limit]] = list
         """The limits near their bound."""
+        self.passwords = Passwords(context, None, lambda: 1)
         self.described: Sequence[Route] = ()
         """All routes there are, of every section."""
         self._cookie = cookie
@@ -79,8 +78,8 @@ class Api:
             Route("GET", "/healthz", None, "Whether the process answers.", self.alive, content_type="text/plain"),
             Route("GET", "/readyz", None, "Whether the node is up and healthy.", self.ready, content_type="text/plain"),
             Route("GET", "/metrics", viewer, "Every metric, for Prometheus.", self.metrics, content_type="text/plain"),
-            Route("POST", V1 + "/login", None, "Log in with a code; sets a cookie.", self.log_in, None, v.LogIn,
-                  v.LoggedIn, refusals=(403, 429)),
+            Route("POST", V1 + "/login", None, "Log in with a code, or the password where one is set; sets a cookie.",
+                  self.log_in, None, v.LogIn, v.LoggedIn, refusals=(403, 429, 503)),
             Route("POST", V1 + "/logout", viewer, "End this session.", self.log_out, status=204),
             Route("GET", V1 + "/node", viewer, "The node at a glance.", self.node, answer=v.Node),
             Route("GET", V1 + "/alerts", viewer, "What to look at, and what was.", self.all_alerts, answer=v.Alerts),
@@ -89,15 +88,6 @@ class Api:
             Route("POST", peer + "/disconnect", operator, "End a session.", self.disconnect, None, v.Reason,
                   status=204, refusals=(404,)),
             Route("POST", peer + "/protect", operator, "Never evict a session, or do.", self.protect, None, v.Protect,
-                  status=204, refusals=(404,)),
-            Route("POST", peer + "/capture", operator, "Write down what a session sends and receives.", self.capture,
-                  None, v.Capture, v.CaptureName, refusals=(404, 409)),
-            Route("POST", peer + "/capture/stop", operator, "End a capture.", self.end_capture, status=204,
-                  refusals=(404,)),
-            Route("GET", V1 + "/captures", operator, "The captures there are.", self.captured, answer=v.Captures),
-            Route("GET", V1 + "/captures/{name}", operator, "A capture, as it is.", self.captured_file,
-                  content_type="application/octet-stream", refusals=(404,)),
-            Route("POST", V1 + "/captures/{name}/delete", operator, "Forget a capture.", self.delete_capture,
                   status=204, refusals=(404,)),
             Route("POST", V1 + "/connect", operator, "Dial a peer once.", self.connect, None, v.Connect, v.Connected,
                   refusals=(404, 409)),
@@ -136,20 +126,37 @@ class Api:
         healthy = not self.alerts.reasons()
         return Reply(b"ready\n" if healthy else b"not ready\n", "text/plain; charset=utf-8", 200 if healthy else 503)
 
-    def log_in(self, call: Call) -> Reply:
-        """A code for a cookie."""
+    async def log_in(self, call: Call) -> Reply:
+        """A code, or a password, for a cookie."""
+        by = "password" if call.body.password else "code"
         try:
-            cookie, session = self.access.log_in(call.body.code, call.source, call.now)
+            if by == "code":
+                cookie, session = self.access.log_in(call.body.code, call.source, call.now)
+            else:
+                cookie, session = await self._by_password(call)
         except Refused as refused:
             self.audit.note(call, "login refused", reason=refused.reason)
             if refused.retry:
                 problem = Problem(429, "Too many requests", "too many log-ins: wait")
                 problem.headers["Retry-After"] = str(int(refused.retry) + 1)
                 raise problem from None
-            raise Problem(403, "Forbidden", f"the code is {refused.reason}: make a new one") from None
-        self.audit.note(call, "logged in")
+            more = ": make a new one" if by == "code" else ""
+            raise Problem(403, "Forbidden", f"the {by} is {refused.reason}{more}") from None
+        self.audit.note(call, "logged in", by=by, role=session.role.name.lower())
         answer = values.LoggedIn(role=session.role.name.lower(), csrf=session.csrf)
         return Reply(answer.encoded(), headers=[("Set-Cookie", self._cookie(cookie))])
+
+    async def _by_password(self, call: Call) -> tuple[str, Session]:
+        # Also where none is set: who asks learns by trying no more than the page tells.
+        self.access.try_password(call.source, call.now)
+        try:
+            right = await self.passwords.check(call.body.password)
+        except (Busy, P2PFrameError):
+            self.access.turned_away("password_checks")
+            raise Problem(503, "Service unavailable", "too many passwords are being checked: try again") from None
+        if not right:
+            raise Refused("wrong")
+        return self.access.password_was_right(call.source, call.now)
 
     def log_out(self, call: Call) -> Reply:
         """The cookie is good for nothing from now on."""
@@ -188,22 +195,26 @@ class Api:
         return [rows.alert(one, clock) for one in self.alerts.held()]
 
     def peers(self, call: Call) -> values.Peers:
-        """In the order of networks and ids, so that a cursor stays good while sessions come and go."""
+        """A page of them."""
+        found, more = self.sessions_of(call)
+        now = self.context.reactor.seconds()
+        return values.Peers(peers=[rows.peer(one, now) for one in found], next=more)
+
+    def sessions_of(self, call: Call) -> tuple[Sequence[SessionSnapshot], str | None]:
+        """In the order of networks and ids: a cursor stays good while sessions come and go. And the next one."""
         after = _cursor(call.query.cursor)
         found = sorted(self.view.sessions(call.query.network), key=lambda one: (one.network, one.id))
         rest = [one for one in found if after is None or [one.network, one.id] > after]
         page = rest[: call.query.limit]
-        more = _next([page[-1].network, page[-1].id]) if len(rest) > len(page) else None
-        now = self.context.reactor.seconds()
-        return values.Peers(peers=[rows.peer(one, now) for one in page], next=more)
+        return page, _next([page[-1].network, page[-1].id]) if len(rest) > len(page) else None
 
     def peer(self, call: Call) -> values.Peer:
         """One session."""
         network, id = self.session_of(call)
-        for one in self.view.sessions(network):
-            if one.id == id:
-                return rows.peer(one, self.context.reactor.seconds())
-        raise no_session(network, id)
+        found = self.view.story(network, id)
+        if found is None or found.ended is not None:
+            raise no_session(network, id)
+        return rows.peer(found.session, self.context.reactor.seconds())
 
     def bans(self, call: Call) -> values.Penalties:
         """All."""
@@ -322,47 +333,6 @@ class Api:
         if not self.control.protect(network, id, call.body.protected):
             raise no_session(network, id)
         self.audit.note(call, "protected", network=network, session=id, protected=call.body.protected)
-
-    def capture(self, call: Call) -> values.CaptureName:
-        """Into a file of a documented format (`p2pframe.capture_file`)."""
-        network, id = self.session_of(call)
-        protocol = next(one.protocol for one in self.view.networks() if one.name == network)
-        for session in self.view.sessions(network):
-            if session.id == id:
-                try:
-                    name = self.captures.begin(session, protocol, call.body.seconds)
-                except CaptureRefused as refused:
-                    raise Problem(409, "Conflict", str(refused)) from None
-                self.audit.note(call, "capture begun", network=network, session=id, file=name)
-                return values.CaptureName(name=name)
-        raise no_session(network, id)
-
-    def end_capture(self, call: Call) -> None:
-        """What there is of it is kept."""
-        network, id = self.session_of(call)
-        if not self.captures.stop(network, id):
-            raise Problem(404, "Not found", f"session {id} in {network} is not captured")
-
-    def captured(self, call: Call) -> values.Captures:
-        """By name."""
-        found = [values.Captured(name=name, size=size, running=on) for name, size, on in self.captures.list()]
-        return values.Captures(captures=found)
-
-    async def captured_file(self, call: Call) -> Reply:
-        """Read off the reactor's thread."""
-        path = self.captures.path(call.path["name"])
-        if path is None:
-            raise Problem(404, "Not found", "there is no such capture")
-        data = await self.context.work(path.read_bytes)
-        self.audit.note(call, "capture read", file=path.name)
-        headers = [("Content-Disposition", f'attachment; filename="{path.name}"')]
-        return Reply(data, "application/octet-stream", headers=headers)
-
-    def delete_capture(self, call: Call) -> None:
-        """Not one that is under way."""
-        if not self.captures.delete(call.path["name"]):
-            raise Problem(404, "Not found", "there is no such capture, or it is under way")
-        self.audit.note(call, "capture deleted", file=call.path["name"])
 
     async def connect(self, call: Call) -> values.Connected:
         """Dial; answers when the session is open."""

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from base64 import b32encode
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any, cast
 
@@ -22,12 +23,16 @@ from p2pframe.admin.access import Access, Limits, Role
 from p2pframe.admin.alerts import Alerts
 from p2pframe.admin.api import Api
 from p2pframe.admin.audit import Audit
-from p2pframe.admin.capturing import Captures
+from p2pframe.admin.captures import CaptureFiles
+from p2pframe.admin.capturing import CaptureBounds, Captures
 from p2pframe.admin.config import AdminConfig
 from p2pframe.admin.discovery import DiscoverySection
+from p2pframe.admin.inspecting import InspectBounds, Inspections
+from p2pframe.admin.inspector import Inspector
 from p2pframe.admin.limits import Lately, LimitsSection
 from p2pframe.admin.logs import Logs
 from p2pframe.admin.pages import Pages
+from p2pframe.admin.password import Passwords, read_hash
 from p2pframe.admin.peers import PeerStories
 from p2pframe.admin.propagation import PropagationSection
 from p2pframe.admin.rendering import Rendering
@@ -36,7 +41,7 @@ from p2pframe.admin.section import Maker, Section
 from p2pframe.admin.server import AdminSite
 from p2pframe.admin.topology import TopologySection
 from p2pframe.errors import StartError, StorageError
-from p2pframe.interfaces import IApplication, IContext, INodeControl, INodeView, IReconfigurable
+from p2pframe.interfaces import IApplication, IContext, INodeControl, INodeView, IReconfigurable, IUsage
 from p2pframe.plugin import plugin
 from p2pframe.private_file import read_private, write_private
 
@@ -45,7 +50,7 @@ URL_FILE = "url"
 
 
 @plugin("admin", config=AdminConfig)
-@implementer(IApplication, IReconfigurable)
+@implementer(IApplication, IReconfigurable, IUsage)
 class Admin:
     """Serves a web page and an API to watch and steer the node."""
 
@@ -59,10 +64,16 @@ class Admin:
         self._port: IListeningPort | None = None
         self._site: AdminSite | None = None
         self._captures: Captures | None = None
+        self._inspections: Inspections | None = None
         self._hosts: frozenset[str] = frozenset()
         self._requests = context.metrics.counter(
             "admin_requests_total", "Requests to the admin, and connections turned away.", ["what", "outcome"]
         )
+        turned_away = context.metrics.counter(
+            "admin_turned_away_total", "What a bound of the admin refused, by the bound.", ["bound"]
+        )
+        self._turned_away: Callable[[str], None] = lambda bound: turned_away.add(1, bound)
+        self._used: Callable[[], Mapping[str, float]] = dict
         self.alerts = Alerts(self._view, context)
         self._lately = Lately(self._view, context)
 
@@ -87,13 +98,25 @@ class Admin:
         secure = config.certificate is not None
         self._captures = captures = Captures(
             context, self._view, self._control, context.data_dir / "captures",
-            lambda: (self.config.captures, self.config.capture_largest, self.config.capture_quota,
-                     self.config.capture_files),
+            lambda: CaptureBounds(
+                self.config.captures, self.config.capture_largest, self.config.capture_quota, self.config.capture_files,
+                self.config.capture_parts,
+            ), self._turned_away,
+        )  # fmt: skip
+        self._inspections = inspections = Inspections(
+            context, self._view, self._control,
+            lambda: InspectBounds(
+                self.config.inspections, self.config.inspected_messages, self.config.inspected_bytes,
+                self.config.inspection_idle,
+            ), self._turned_away,
         )  # fmt: skip
         api = Api(
-            context, self._view, self._control, access, Audit(context.data_dir / "audit.jsonl"), self.alerts, captures,
+            context, self._view, self._control, access, Audit(context.data_dir / "audit.jsonl"), self.alerts,
             lambda value: _cookie(cookie, value, config.life, secure), lambda: self.config.streams,
         )  # fmt: skip
+        access.turned_away = api.streams.turned_away = self._turned_away
+        if config.password_file is not None:
+            api.passwords = Passwords(context, read_hash(config.password_file), lambda: self.config.password_checks)
         rendering = Rendering(
             context.reactor, lambda: self.config.refresh_share, lambda how: self._requests.add(1, "refresh", how)
         )
@@ -108,9 +131,10 @@ class Admin:
             PropagationSection(self._view, maker), DiscoverySection(self._view, maker, api.node),
             TopologySection(self._view, maker, context.reactor.seconds),
         ]  # fmt: skip
-        limits = LimitsSection(self._view, self._lately, maker)
-        sections.append(limits)
-        api.near = limits.near
+        bounds = LimitsSection(self._view, self._lately, maker)
+        sections.append(bounds)
+        api.near = bounds.near
+        sections += [Inspector(api, maker, inspections), CaptureFiles(api, maker, captures)]
         api.described = routes = [route for section in sections for route in section.routes()]
         self._site = AdminSite(
             Routes(routes), access, context.reactor, context.unix_time, lambda: self._hosts, cookie, secure=secure,
@@ -118,6 +142,11 @@ class Admin:
             idle_timeout=config.idle_timeout, connections=config.connections,
             counted=lambda what, outcome: self._requests.add(1, what, outcome),
         )  # fmt: skip
+        site = self._site
+        self._used = lambda: {
+            "sessions": access.open_sessions, "streams": len(api.streams.open),
+            "connections": site.open_connections, "captures": captures.under_way, "inspections": len(inspections.all()),
+        }  # fmt: skip
         self._listen()
         self.alerts.start()
         self._lately.start()
@@ -133,8 +162,10 @@ class Admin:
     async def _stop(self) -> None:
         self.alerts.stop()
         self._lately.stop()
+        if self._inspections is not None:
+            self._inspections.stop_all()
         if self._captures is not None:
-            self._captures.stop_all()
+            await self._captures.stop_all()
         port, self._port = self._port, None
         if port is not None:
             closing = port.stopListening()
@@ -142,6 +173,10 @@ class Admin:
                 await closing
         if self._site is not None:
             self._site.abort()
+
+    def usage(self) -> Mapping[str, float]:
+        """See `IUsage.usage`."""
+        return self._used()
 
     def reconfigure(self, config: object) -> None:
         """See `IReconfigurable.reconfigure`."""

@@ -37,6 +37,18 @@ class AdminConfig(PluginConfig):
     certificate: Path | None = Field(None, description="PEM file with the certificate chain, for TLS.")
     private_key: Path | None = Field(None, description="PEM file with its private key (0600).")
     tokens: list[TokenConfig] = Field([], description="Tokens for scripts and Prometheus.")
+    password_file: Path | None = Field(
+        None,
+        description="Where the hash of a password to log in with is, as `p2pframe admin password` writes it (0600); "
+        "none: only codes are taken.",
+    )
+    password_checks: int = bound(
+        2,
+        ge=1,
+        description="Passwords checked at once; each takes 64 MB for a moment.",
+        counter="admin_turned_away",
+        label="password_checks",
+    )
     sessions: int = bound(
         100,
         ge=1,
@@ -67,15 +79,23 @@ class AdminConfig(PluginConfig):
     )
     capture_largest: Size = bound(
         20_000_000,
-        ge=1000,
-        description="Bytes of one capture; it ends there.",
+        ge=10_000,
+        description="Bytes of a capture's file; then it goes on in a next one.",
         counter="admin_turned_away",
         label="capture_largest",
+    )
+    capture_parts: int = bound(
+        5,
+        ge=1,
+        description="Files of one capture; then its oldest makes room.",
+        counter="admin_turned_away",
+        label="capture_parts",
+        fills=True,
     )
     capture_quota: Size = bound(
         200_000_000,
         ge=1000,
-        description="Bytes of all captures; then none is begun.",
+        description="Bytes of all captures; then none is begun, and one goes on only in place of its older files.",
         counter="admin_turned_away",
         label="capture_quota",
     )
@@ -85,6 +105,28 @@ class AdminConfig(PluginConfig):
         description="Captures on disk; then none is begun.",
         counter="admin_turned_away",
         label="capture_files",
+    )
+    inspections: int = bound(
+        3, ge=1, description="Sessions inspected at once.", counter="admin_turned_away", label="inspections"
+    )
+    inspected_messages: int = bound(
+        500,
+        ge=1,
+        description="Latest messages kept of an inspected session.",
+        counter="admin_turned_away",
+        label="inspected_messages",
+        fills=True,
+    )
+    inspected_bytes: Size = bound(
+        10_000_000,
+        ge=1000,
+        description="Memory for those of one session, about.",
+        counter="admin_turned_away",
+        label="inspected_bytes",
+        fills=True,
+    )
+    inspection_idle: Duration = bound(
+        300.0, ge=1, description="After which an inspection ends that nobody looks at.", counter=""
     )
     streams: int = bound(
         20, ge=1, description="Event streams (open pages) at once.", counter="admin_turned_away", label="streams"

@@ -16,7 +16,7 @@ HTML = "text/html; charset=utf-8"
 MENU = (
     ("/", "Overview"), ("/peers", "Peers"), ("/propagation", "Propagation"), ("/addresses", "Discovery"),
     ("/topology", "Topology"), ("/bans", "Bans and limits"), ("/events", "Events"), ("/logs", "Logs"),
-    ("/config", "Config"),
+    ("/captures", "Captures"), ("/config", "Config"),
 )  # fmt: skip
 
 

@@ -3,9 +3,10 @@ and round trips seconds, sizes bytes."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from p2pframe.admin.routes import Closed
 from p2pframe.admin.values_limits import Limit
@@ -15,10 +16,24 @@ Cursor = Annotated[str, StringConstraints(pattern=r"^\[(0|[1-9][0-9]{0,14})\]$")
 PeersCursor = Annotated[str, StringConstraints(pattern=r'^\["[a-z0-9-]{1,63}",(0|[1-9][0-9]{0,14})\]$')]
 
 
-class LogIn(Closed):
-    """The code of `p2pframe admin link`."""
+def _left_out(schema: dict[str, Any]) -> None:
+    # One that is left out has no value, the empty one neither.
+    schema.pop("default", None)
 
-    code: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+class LogIn(Closed):
+    """The code of `p2pframe admin link`, or the password: one of the two."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["code"]}, {"required": ["password"]}]})
+
+    code: str = Field("", min_length=1, max_length=200, json_schema_extra=_left_out)
+    password: str = Field("", min_length=1, max_length=1000, json_schema_extra=_left_out)
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if len(self.model_fields_set) != 1:
+            raise PydanticCustomError("one", "give either code or password")
+        return self
 
 
 class LoggedIn(Closed):
@@ -203,11 +218,14 @@ class Capture(Closed):
 
 
 class Captured(Closed):
-    """A capture on disk; `running`: it is still being written."""
+    """A capture on disk. `running`: it is being written, of the session `session` in `network`."""
 
     name: str
     size: int
     running: bool
+    began: float
+    network: str
+    session: int | None
 
 
 class CaptureName(Closed):

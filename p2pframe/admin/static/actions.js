@@ -1,6 +1,7 @@
 // What an operator does: asked for in a dialog where a reason belongs to it, then by the API, then told.
 import { ask, done, tell } from "/static/api.js";
 import { refresh } from "/static/live.js";
+import { recording } from "/static/recording.js";
 
 // The fields of a dialog, or null where it was closed without its button.
 function fill(name, title) {
@@ -18,6 +19,7 @@ function fill(name, title) {
 
 // Each gives what to say when it is done, or nothing where it was not.
 const ACTIONS = {
+  ...recording(fill),
   async logout() {
     await ask("POST", "/api/v1/logout");
     location.assign("/login");
