@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import hmac
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -71,6 +71,8 @@ class Access:
         self._tries: dict[str, float] = {}
         """By source: when all its tries will be there again."""
         self._all = 0.0
+        self.turned_away: Callable[[str], None] = lambda bound: None
+        """Called with the name of a bound that somebody met."""
 
     def log_in(self, code: str, source: str, now: float) -> tuple[str, Session]:
         """A cookie and its session for a code. Raises `Refused`."""
@@ -80,11 +82,28 @@ class Access:
             self._count_try(source, now)
             raise Refused(reason)
         self._tries.pop(source, None)
+        return self._begin(Role[(self._codes.role_of(code) or "viewer").upper()], now)
+
+    def try_password(self, source: str, now: float) -> None:
+        """Somebody is about to have a password checked, which takes time: it is counted before that. Raises `Refused`.
+
+        So whoever guesses can keep passwords from being taken for a while; a code gets in then too.
+        """
+        self._count_try(source, now)
+
+    def password_was_right(self, source: str, now: float) -> tuple[str, Session]:
+        """A cookie and its session, of an operator; that try does not count."""
+        if self._tries.pop(source, None) is not None:
+            self._all -= self.limits.pause / 10
+        return self._begin(Role.OPERATOR, now)
+
+    def _begin(self, role: Role, now: float) -> tuple[str, Session]:
         self._expire(now)
         while len(self._sessions) >= self.limits.sessions:
+            self.turned_away("sessions")
             del self._sessions[min(self._sessions, key=lambda one: self._sessions[one].used)]
         cookie, csrf = self._secret(), self._secret()
-        session = self._sessions[_hash(cookie)] = Session(Role.OPERATOR, csrf, now, now)
+        session = self._sessions[_hash(cookie)] = Session(role, csrf, now, now)
         return cookie, session
 
     def session(self, cookie: str, now: float) -> Session | None:
@@ -126,6 +145,7 @@ class Access:
             self._all = min(self._all, now + 2 * window)
             # The next one costs as well, and has to fit.
             until = min(until, now + 2 * window)
+            self.turned_away("tries")
             raise Refused("too many tries", max(until + limits.pause, self._all + limits.pause / 10) - now - window)
 
     def _expire(self, now: float) -> None:

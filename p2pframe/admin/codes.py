@@ -23,12 +23,15 @@ USED = 1000
 """Used codes that are remembered; with more of them within their life no further ones are taken."""
 _BODY = struct.Struct(">d12s")
 _MAC = 16
+OPERATOR, VIEWER = "operator", "viewer"
+_FOR = {OPERATOR: b"p2pframe admin code", VIEWER: b"p2pframe admin viewer code"}
+"""What a code is for is part of what its authentication code is made of: nobody makes more of it."""
 
 
-def make_code(key: bytes, now: float, entropy: Entropy) -> str:
-    """A code that is good from now (unix time, seconds) for ten minutes."""
+def make_code(key: bytes, now: float, entropy: Entropy, role: str = OPERATOR) -> str:
+    """A code that is good from now (unix time, seconds) for ten minutes, and makes an operator or a viewer."""
     body = _BODY.pack(now + LIFE, entropy.bytes(12))
-    return urlsafe_b64encode(body + _mac(key, body)).decode().rstrip("=")
+    return urlsafe_b64encode(body + _mac(key, body, role)).decode().rstrip("=")
 
 
 class Codes:
@@ -43,14 +46,17 @@ class Codes:
         self._since = since
         self._used: dict[bytes, float] = {}
 
+    def role_of(self, code: str) -> str | None:
+        """What a code makes of whoever has it, used up or not; None for one that is not of our key."""
+        body, mac = _body(code)
+        if len(body) != _BODY.size:
+            return None
+        return next((role for role in _FOR if hmac.compare_digest(mac, _mac(self._key, body, role))), None)
+
     def take(self, code: str, now: float) -> str | None:
         """None where the code is good, and used from now on; else why it is not."""
-        try:
-            raw = urlsafe_b64decode(code.encode("ascii") + b"=" * (-len(code) % 4))
-        except (UnicodeEncodeError, Base64Error, ValueError):
-            return "unknown"
-        body, mac = raw[: _BODY.size], raw[_BODY.size :]
-        if len(body) != _BODY.size or not hmac.compare_digest(mac, _mac(self._key, body)):
+        body = _body(code)[0]
+        if self.role_of(code) is None:
             return "unknown"
         until, _ = _BODY.unpack(body)
         # `until` could be anything that the key's owner wrote, and no number compares with a NaN.
@@ -67,5 +73,14 @@ class Codes:
         return None
 
 
-def _mac(key: bytes, body: bytes) -> bytes:
-    return hmac.digest(key, b"p2pframe admin code" + body, "sha256")[:_MAC]
+def _body(code: str) -> tuple[bytes, bytes]:
+    """What a code says, and its authentication code."""
+    try:
+        raw = urlsafe_b64decode(code.encode("ascii") + b"=" * (-len(code) % 4))
+    except (UnicodeEncodeError, Base64Error, ValueError):
+        return b"", b""
+    return raw[: _BODY.size], raw[_BODY.size :]
+
+
+def _mac(key: bytes, body: bytes, role: str = OPERATOR) -> bytes:
+    return hmac.digest(key, _FOR[role] + body, "sha256")[:_MAC]

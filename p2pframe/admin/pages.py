@@ -11,7 +11,7 @@ import yaml
 
 from p2pframe.admin import rows, values
 from p2pframe.admin.api import Api
-from p2pframe.admin.rendering import Made
+from p2pframe.admin.rendering import Lazily, Made
 from p2pframe.admin.routes import Call, Problem, Reply, Route
 from p2pframe.admin.section import Maker
 from p2pframe.model import SessionId
@@ -45,7 +45,7 @@ class Pages:
 
     def login(self, call: Call) -> Made:
         """The code is in the fragment of the link, which no server and no log ever sees."""
-        return self._made("login.html", call, "/login", title="Log in")
+        return self._made("login.html", call, "/login", title="Log in", password=self._api.passwords.is_set)
 
     def overview(self, call: Call) -> Made:
         """Healthy or not, and why not."""
@@ -54,9 +54,11 @@ class Pages:
 
     def peers(self, call: Call) -> Made:
         """A table of all; a filter and the order are the page's own."""
-        found, networks = self._api.peers(call), self._networks()
+        found, more = self._api.sessions_of(call)
+        now = self._api.context.reactor.seconds()
+        peers = Lazily(found, lambda one: rows.peer(one, now))
         return self._made(
-            "peers.html", call, "/peers", title="Peers", peers=found.peers, more=found.next, networks=networks,
+            "peers.html", call, "/peers", title="Peers", peers=peers, more=more, networks=self._networks(),
             all=call.query.columns == "all",
         )  # fmt: skip
 

@@ -424,6 +424,6 @@ def example(route):
     fields = route.body.model_json_schema()
     made = {"string": "1", "boolean": True, "integer": 5, "number": 5}
     given = {}
-    for name in fields.get("required", ()):
+    for name in fields.get("required") or fields.get("oneOf", [{}])[0].get("required", ()):
         given[name] = KNOWN.get(name, made.get(fields["properties"][name].get("type")))
     return path, given

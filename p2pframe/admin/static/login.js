@@ -2,18 +2,19 @@
 import { ask, tell } from "/static/api.js";
 
 const form = document.getElementById("login");
-const button = form.querySelector("button");
+const other = document.getElementById("by-password");
+const buttons = [...document.querySelectorAll("form button")];
 
-async function logIn(code) {
-  button.disabled = true;
+async function logIn(body, field) {
+  for (const button of buttons) button.disabled = true;
   tell("");
   try {
-    await ask("POST", "/api/v1/login", { code });
+    await ask("POST", "/api/v1/login", body);
     location.replace("/");
   } catch (error) {
     tell(error.message);
-    button.disabled = false;
-    form.elements.code.select();
+    for (const button of buttons) button.disabled = false;
+    field.select();
   }
 }
 
@@ -21,13 +22,17 @@ function fromLink() {
   const code = location.hash.slice(1);
   if (!code) return;
   history.replaceState(null, "", "/login");
-  logIn(code);
+  logIn({ code }, form.elements.code);
 }
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   // Who pastes the whole link means its code.
-  logIn(form.elements.code.value.trim().replace(/^.*#/, ""));
+  logIn({ code: form.elements.code.value.trim().replace(/^.*#/, "") }, form.elements.code);
+});
+other?.addEventListener("submit", (event) => {
+  event.preventDefault();
+  logIn({ password: other.elements.password.value }, other.elements.password);
 });
 addEventListener("hashchange", fromLink);
 fromLink();
