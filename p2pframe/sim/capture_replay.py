@@ -46,6 +46,8 @@ from p2pframe.sim.simulation import Simulation
 
 ARRIVES = 10.0
 """Virtual seconds after which the peer comes: the node has started."""
+STARTS = 600.0
+"""Seconds in which a node has started, or will not."""
 SETTLED = 5.0
 """Seconds between a handshake that was made for the capture and its first record."""
 AFTER = 1.0
@@ -102,7 +104,7 @@ class _Play:
         self._notes = notes
         self._late = captured.late
         # What the node's clock says when the first record comes is what it said then.
-        simulation.epoch = captured.began + captured.first - ARRIVES - (SETTLED if self._late else 0.0)
+        simulation.epoch = max(0.0, captured.began + captured.first - ARRIVES - (SETTLED if self._late else 0.0))
         self._here = simulation.host(*addresses(spec, captured), name="node")
         address = captured.address
         ip = ip_address(address.host)
@@ -129,7 +131,7 @@ class _Play:
         """All of it, from the node's start to a while after the last record."""
         simulation, captured, peer = self._simulation, self._captured, self.peer
         with self._watched():
-            simulation.wait(self._here.start(self._spec), 600.0)
+            self._start(self._here, self._spec)
             if self._late:
                 self._take_over()
             elif captured.slot.dialled:
@@ -155,6 +157,15 @@ class _Play:
         if peer.error is not None:
             raise peer.error
         return self._result(seed, pace)
+
+    def _start(self, host: Host, spec: NodeSpec) -> None:
+        begun: list[object] = []
+        host.start(spec).addBoth(begun.append)
+        self._simulation.clock.run(self._simulation.clock.now + STARTS, lambda: begun)
+        if not begun:
+            raise P2PFrameError(f"{spec.path}: the node has not started after {STARTS:g} virtual seconds")
+        if isinstance(begun[0], Failure):
+            begun[0].raiseException()
 
     # --- who meets whom ---
 
@@ -212,7 +223,7 @@ class _Play:
             self._target()
             # The port that it dials from is the one that the peer had.
             self._there._next_port = address.port
-        simulation.wait(self._there.start(spec), 600.0)
+        self._start(self._there, spec)
         simulation.clock.run(ARRIVES)
         assert self._there.node is not None
         donor = self._there.node.networks[name]

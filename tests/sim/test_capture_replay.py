@@ -21,9 +21,12 @@ from p2pframe.capture_file import CaptureError, Record, encode_head, encode_reco
 from p2pframe.cli import main
 from p2pframe.errors import ConfigError, P2PFrameError
 from p2pframe.model import PeerAddress
+from p2pframe.protocols.bitcoin.chains import CHAINS
 from p2pframe.protocols.bitcoin.frame import frame
 from p2pframe.sim.capture_replay import replay
+from p2pframe.sim.simulation import EPOCH
 from p2pframe.testing.simulation import NodeSimulation
+from tests.bitcoin.chain_makers import mine
 from tests.sim.captures import BAD_HEADERS, MAGIC, OTHER, PING, THERE, Talk
 
 NODE = """\
@@ -121,12 +124,21 @@ def test_one_seed_gives_one_outcome_and_another_one_other_bytes(talk, node):
     assert facts(first) == facts(other)
 
 
-def test_the_nodes_clock_says_what_it_said_then(talk, node):
-    # A block of the future is one or none by the clock of the node: here of a node that lives in 2040.
-    began = 2_208_988_800.0
+@pytest.mark.parametrize("began", [0, 1.5, 2_208_988_800.0, 2.0**39])
+def test_a_capture_of_any_time_can_be_played(talk, node, began):
     replayed = replay(node, talk.write("later.p2pcap", began=began))
-    assert replayed.began == began
-    assert replayed.ended.reason == "bad-headers"
+    assert (replayed.began, replayed.ended.reason, replayed.log) == (began, "bad-headers", [])
+
+
+@pytest.mark.parametrize(("wrong", "wanted"), [(0.0, True), (-90_000.0, False)])
+def test_the_nodes_clock_says_what_it_said_then(tmp_path, node, wrong, wanted):
+    # The block of a header is asked for where its time is good; by a clock of the day before it is from the future.
+    header = mine(CHAINS["regtest"].genesis_hash, int(EPOCH), 0x207FFFFF)
+    talk = Talk(tmp_path, NODE, [frame(MAGIC, "headers", b"\x01" + header + b"\x00")])
+    assert "getdata" in talk.story.session.messages_out
+    replayed = replay(node, talk.write(began=talk.head["began"] + wrong))
+    assert replayed.messages_in["headers"] == 2
+    assert ("getdata" in replayed.messages_out) is wanted
 
 
 def test_a_session_that_goes_on_is_open_at_the_end(tmp_path, node):
