@@ -66,7 +66,7 @@ def test_a_thousand_hostile_messages_a_second():
     tracemalloc.start()
     received = 0
     sources = [(f"192.0.2.{100 + n}", 5353) for n in range(10)]
-    for _ in range(30):
+    for _ in range(10):
         for source in sources:
             for data in liar_messages(rng):
                 received += len(data)
