@@ -15,6 +15,7 @@ from statistics import fmean, stdev
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from p2pframe.errors import P2PFrameError
+from p2pframe.sim.world_graph import WorldGraph
 
 TIME = "virtual time (s)"
 """The x label of every curve over the run's own time: faults are shaded on the plots of these."""
@@ -91,6 +92,7 @@ class RunResult:
     failures: list[str] = field(default_factory=list)
     judgements: list[Judgement] = field(default_factory=list)
     command: str = ""
+    graphs: list[WorldGraph] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -131,6 +133,7 @@ class RunResult:
             "failures": list(self.failures),
             "judgements": [judgement_to_data(judgement) for judgement in self.judgements],
             "command": self.command,
+            "graphs": [graph.to_data() for graph in self.graphs],
         }
 
     @classmethod
@@ -150,6 +153,8 @@ class RunResult:
                 for f in fields["faults"]
             ]
             fields["judgements"] = [judgement_from_data(judgement) for judgement in fields["judgements"]]
+            # Results of an earlier version have none.
+            fields["graphs"] = [WorldGraph.from_data(graph) for graph in fields.get("graphs", ())]
             return cls(**fields)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ResultsError(f"not the result of a run: {type(error).__name__}: {error}") from error

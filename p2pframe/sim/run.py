@@ -153,6 +153,7 @@ def run_scenario(
             hosts=len(simulation.hosts),
             values=dict(sorted({**measured.values, **workload.values()}.items())),
             curves=measured.curves,
+            graphs=measured.graphs,
             faults=[fault.note() for fault in happening],
             command=job.command,
         )

@@ -1,4 +1,4 @@
-"""Propagation, discovery, topology: what the API says, that the pages say the same, and that peers put no markup there."""
+"""Propagation, discovery, topology: what the API says, that pages say it too, and that no text of a peer is markup."""
 
 from __future__ import annotations
 

@@ -163,6 +163,9 @@ class View(StandInView):
     def settings(self):
         return [SettingView("networks.net.key", self.text, self.text, True)]
 
+    def plugins(self):
+        return [PluginView("net", self.text, self.text, self.text, 1)]
+
     def changed(self):
         return {"networks.net.key": self.text}
 

@@ -198,6 +198,23 @@ def test_connections_of_a_line_without_its_middle(worlds):
     assert (values["connections.alone"], values["connections.alone_most"]) == (0, 3)
 
 
+def test_the_graph_is_who_dialled_whom_attackers_as_well(worlds):
+    measure = "measures: {graph: {network: bitcoin%s}}\n"
+    result = worlds.run(LINE + measure % "", "60s", nodes=2, foes=1)
+    [graph] = result.graphs
+    assert [(one.name, one.honest, one.dialled, one.dialled_by) for one in graph.nodes] == [
+        ("nodes-0", True, 1, 0), ("nodes-1", True, 1, 1), ("foes-0", False, 0, 1),
+    ]  # fmt: skip
+    assert graph.edges == [(0, 1, 1), (1, 2, 1)] and graph.time == 60.0
+    assert all(one.score is not None for one in graph.nodes)
+    assert (result.values["graph.hosts"], result.values["graph.sessions"]) == (3, 2)
+    # Before anybody was started there was nobody.
+    [early] = worlds.run(LINE + measure % ", at: 500ms", "10s", nodes=2).graphs
+    assert (early.time, early.nodes) == (0.5, [])
+    [some] = worlds.run(LINE + measure % ", groups: [nodes], nodes: 2", "10s", nodes=3, foes=1).graphs
+    assert [(one.name, one.hosts, one.dialled) for one in some.nodes] == [("nodes", 3, 2)]
+
+
 @pytest.mark.parametrize(
     ("neighbours", "largest"),
     [

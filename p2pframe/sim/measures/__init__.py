@@ -9,6 +9,7 @@ from p2pframe.sim.measures.agreement import Agreement
 from p2pframe.sim.measures.base import Measure, MeasureConfig, Produced, Run
 from p2pframe.sim.measures.capture import Capture
 from p2pframe.sim.measures.connections import Connections
+from p2pframe.sim.measures.graph import Graph
 from p2pframe.sim.measures.kept import Kept
 from p2pframe.sim.measures.lookups import Lookups
 from p2pframe.sim.measures.propagation import Propagation
@@ -27,6 +28,7 @@ MEASURES: Mapping[str, type[Measure]] = {
     "scores": Scores,
     "addresses": Addresses,
     "lookups": Lookups,
+    "graph": Graph,
 }
 
 __all__ = ["MEASURES", "Measure", "MeasureConfig", "Produced", "Run"]

@@ -12,6 +12,7 @@ from p2pframe.sim.host import Host
 from p2pframe.sim.references import GroupName, NetworkName
 from p2pframe.sim.results import Curve
 from p2pframe.sim.simulation import Simulation
+from p2pframe.sim.world_graph import WorldGraph
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Run:
     produced: list[Produced] = field(default_factory=list)
     values: dict[str, float] = field(default_factory=dict)
     curves: list[Curve] = field(default_factory=list)
+    graphs: list[WorldGraph] = field(default_factory=list)
 
     def hosts(self, groups: Sequence[str] = (), alive: bool = True) -> list[Host]:
         """The honest hosts, of these groups where any are given, that run now."""

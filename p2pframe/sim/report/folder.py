@@ -19,6 +19,8 @@ FILES: Mapping[str, str] = {
     "results.json": f'{{"format": "{FORMAT}"',
     "values.csv": tables.VALUES_START,
     "curves.csv": tables.CURVES_START,
+    "nodes.csv": tables.NODES_START,
+    "edges.csv": tables.EDGES_START,
     "report.html": PAGE_MARK,
 }
 """The files there are, and what tells one of ours from another of the same name: how it begins."""
@@ -112,7 +114,8 @@ def _part(name: str) -> str:
 
 
 def write(report: Report, folder: OutputFolder) -> Written:
-    """Write results.json, values.csv, curves.csv and, where matplotlib is installed, report.html.
+    """Write results.json, values.csv, curves.csv, nodes.csv and edges.csv where there is a graph, and report.html
+    where matplotlib is installed.
 
     Raises `ResultsError`.
     """
@@ -121,6 +124,9 @@ def write(report: Report, folder: OutputFolder) -> Written:
         "values.csv": tables.values(report.results),
         "curves.csv": tables.curves(report.results),
     }
+    if any(result.graphs for result in report.results):
+        contents["nodes.csv"] = tables.nodes(report.results)
+        contents["edges.csv"] = tables.edges(report.results)
     left_out = ""
     try:
         from p2pframe.sim.report.plots import plots

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from p2pframe.sim.report.graphs import drawings
 from p2pframe.sim.report.model import visible
 from p2pframe.sim.report.svg import FAULT, SERIES, drawn
 from p2pframe.sim.results import TIME, Curve, FaultNote, RunResult, groups
@@ -29,6 +30,7 @@ MOST_SERIES = 24
 MOST_BARS = 30
 MOST_FAULTS = 60
 MOST_TIMELINES = 6
+MOST_GRAPHS = 4
 
 _DASHES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 
@@ -62,6 +64,9 @@ def plots(results: Sequence[RunResult]) -> list[Plot]:
     made: list[Plot] = []
     for curves in together.values():
         made.append(_curves(curves, faults, len(made)))
+    pictures = [(label, graph) for label, run in firsts for graph in run.graphs]
+    for label, graph in pictures[:MOST_GRAPHS]:
+        made += [Plot(*picture) for picture in drawings(graph, label, len(made))]
     broken = [(label, run) for label, run in firsts if run.faults]
     for label, run in broken[:MOST_TIMELINES]:
         made.append(_timeline(label, run, len(made)))

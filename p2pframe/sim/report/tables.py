@@ -12,8 +12,15 @@ from p2pframe.sim.results import RunResult, settings_of, value_names
 # How the files begin: their first columns.
 VALUES_START = "scenario,variant,seed,"
 CURVES_START = "scenario,variant,seed,"
+NODES_START = "scenario,variant,seed,"
+EDGES_START = "scenario,variant,seed,"
 
 _RUN = ("trace", "duration", "hosts", "events", "deliveries", "cpu", "judgements", "failed", "failures")
+_NODE = (
+    "graph", "network", "time", "node", "name", "group", "netgroup", "honest", "hosts", "dialled", "dialled_by",
+    "score",
+)  # fmt: skip
+_EDGE = ("graph", "network", "time", "source", "target", "sessions")
 _CURVE = ("curve", "series", "kind", "x_label", "y_label", "label", "x", "y")
 
 # What a spreadsheet takes for the beginning of a formula, the full-width forms as well.
@@ -61,6 +68,36 @@ def curves(results: Sequence[RunResult]) -> str:
     """A row for each point of each curve of each run."""
     settings = settings_of(results)
     return _written(["scenario", "variant", "seed", *_settings_header(settings), *_CURVE], _points(results, settings))
+
+
+def nodes(results: Sequence[RunResult]) -> str:
+    """A row for each node of each graph of each run; `node` is its number there."""
+    settings = settings_of(results)
+    header = ["scenario", "variant", "seed", *_settings_header(settings), *_NODE]
+    return _written(
+        header,
+        (
+            [
+                *_run_cells(result, settings), safe_cell(graph.name), safe_cell(graph.network), graph.time, number,
+                safe_cell(node.name), safe_cell(node.group), safe_cell(node.netgroup), int(node.honest), node.hosts,
+                node.dialled, node.dialled_by, "" if node.score is None else node.score,
+            ]
+            for result in results for graph in result.graphs for number, node in enumerate(graph.nodes)
+        ),
+    )  # fmt: skip
+
+
+def edges(results: Sequence[RunResult]) -> str:
+    """A row for each edge of each graph of each run: who dialled and who was dialled, by number, and sessions."""
+    settings = settings_of(results)
+    header = ["scenario", "variant", "seed", *_settings_header(settings), *_EDGE]
+    return _written(
+        header,
+        (
+            [*_run_cells(result, settings), safe_cell(graph.name), safe_cell(graph.network), graph.time, *edge]
+            for result in results for graph in result.graphs for edge in graph.edges
+        ),
+    )  # fmt: skip
 
 
 def _points(results: Iterable[RunResult], settings: Sequence[str]) -> Iterable[list[object]]:
