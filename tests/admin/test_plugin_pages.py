@@ -35,7 +35,7 @@ class View(StandInView):
 
 
 def ask(view, name=None):
-    api = Api(FakeContext(), view, None, None, None, None, None, lambda value: "", lambda: 1)
+    api = Api(FakeContext(), view, None, None, None, None, cookie=str, most_streams=lambda: 1)
     call = Call({"name": name} if name else {}, None, None, "a person", Role.VIEWER, None, "127.0.0.1", 0.0)
     return api.plugin_page(call) if name else api.plugin_pages(call)
 

@@ -41,7 +41,7 @@ def test_what_a_plugin_of_some_twenty_lines_adds(simulation, tmp_path):
     simulation.run(60)
     context = FakeContext("application.admin")
     alerts = Alerts(node.view, context)
-    api = Api(context, node.view, None, None, None, alerts, None, lambda value: "", lambda: 1)
+    api = Api(context, node.view, None, None, None, alerts, cookie=str, most_streams=lambda: 1)
     call = Call({"name": "talkers"}, None, None, "somebody", Role.VIEWER, None, "127.0.0.1", 0.0)
     ((name, title),) = [(one.name, one.title) for one in api.plugin_pages(call).pages]
     assert (name, title) == ("talkers", "Talkers")
