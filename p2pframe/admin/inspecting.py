@@ -237,8 +237,9 @@ class Inspections:
 
     def _forget(self, key: tuple[str, SessionId]) -> None:
         one = self._all.pop(key)
-        one.running = False
-        one.untap()
+        if one.running:
+            one.running = False
+            one.untap()
         if one.timer is not None and one.timer.active():
             one.timer.cancel()
         if not self._all and self._unsubscribe is not None:
