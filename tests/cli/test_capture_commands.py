@@ -7,7 +7,8 @@ import stat
 
 import pytest
 
-from tests.cli.remote import TOKEN, good, refused, run, said
+from p2pframe.admin.values import Captured, CaptureName
+from tests.cli.remote import TOKEN, filled, good, refused, run, said
 
 NAME = "1-1-bitcoin-1.p2pcap"
 
@@ -127,7 +128,8 @@ def test_a_name_is_one_part_of_the_address(wrong, tmp_path):
 
 
 def test_names_of_captures_move_no_cursor(wrong):
-    evil = "\x1b[2J[red]evil"
-    words = wrong(said({"captures": [{"name": evil, "size": 1, "running": False}]}))
+    evil = "\x1b[2J[red]evil\ud800"
+    words = wrong(said({"captures": [filled(Captured, name=evil).model_dump()]}))
     assert r"\x1b[2J[red]evil" in good("capture", "list", *words)
-    assert "\x1b" not in good("capture", "start", "bitcoin/1", *wrong(said({"name": evil})))
+    words = wrong(said(filled(CaptureName, name=evil).model_dump()))
+    assert "\x1b" not in good("capture", "start", "bitcoin/1", *words)

@@ -146,7 +146,7 @@ def test_values_are_what_they_look_like(text, value):
 
 
 def test_what_a_node_says_of_itself_moves_no_cursor(wrong):
-    evil = "\x1b[2J[red]evil"
+    evil = "\x1b[2J[red]evil\ud800"
     version = {"number": 1, "time": 0.0, "who": evil, "differences": [evil], "changed": {}}
     pages = {
         "/api/v1/config": {"config": {}, "settings": [], "changed": {evil: evil}},

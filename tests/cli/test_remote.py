@@ -213,7 +213,7 @@ def test_lists_of_the_wrong_shape_too(wrong, command, body):
 
 
 def test_what_a_peer_says_of_itself_moves_no_cursor(wrong):
-    peer = a_peer(agent="/\x1b[2J[red]evil[/red]\n/").model_dump()
+    peer = a_peer(agent="/\x1b[2J[red]evil[/red]\n\ud800/").model_dump()
     for words in (["peers"], ["peer", "7"], ["netinfo", "4"]):
         told = filled(Story, peer=peer, says="Good.", facts=[filled(StoryFact, kind="x", evidence=peer["agent"])])
         pages = {"/api/v1/node": a_node().model_dump(), "/api/v1/peers/bitcoin/7/story": told.model_dump()}
@@ -223,7 +223,7 @@ def test_what_a_peer_says_of_itself_moves_no_cursor(wrong):
             return said(found)
 
         out = good(*words, *wrong(answer))
-        assert "\x1b" not in out and r"\x1b[2J[red]evil[/red]\n/" in out
+        assert "\x1b" not in out and r"\x1b[2J[red]evil[/red]\n\ud800/" in out
 
 
 def test_a_newer_node_may_say_more(wrong):

@@ -53,9 +53,9 @@ def start(peer: str, duration: str, network: str | None, **given: Any) -> None:
     answer = node.ask(work)
     if not node.printed(answer):
         from p2pframe.admin.values import CaptureName
-        from p2pframe.logs import clean
+        from p2pframe.cli.remote.show import printable
 
-        click.echo(f"{clean(read(CaptureName, answer).name)} is being written, for {duration} at most")
+        click.echo(f"{printable(read(CaptureName, answer).name)} is being written, for {duration} at most")
 
 
 @click.command()

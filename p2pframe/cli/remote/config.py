@@ -174,10 +174,10 @@ def _differences(answer: object) -> list[str]:
 
 
 def _tell(differences: Sequence[str], none: str) -> None:
-    from p2pframe.logs import clean
+    from p2pframe.cli.remote.show import printable
 
     for line in differences or [none]:
-        click.echo(clean(line))
+        click.echo(printable(line))
 
 
 def _agreed() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 
 from p2pframe.admin.values import Node, Peer
-from p2pframe.logs import clean
+from p2pframe.cli.remote.show import printable
 from p2pframe.model import PeerAddress
 
 KINDS = ("ipv4", "ipv6", "onion", "i2p")
@@ -41,18 +41,18 @@ def netinfo(node: Node, peers: Sequence[Peer], level: int = 0) -> str:
 
 
 def _lines(node: Node, peers: Sequence[Peer], level: int) -> Iterator[str]:
-    yield f"p2pframe {clean(node.version)}"
+    yield f"p2pframe {printable(node.version)}"
     for network in node.networks:
         own = [peer for peer in peers if peer.network == network.name]
         yield ""
-        yield f"{clean(network.name)} ({clean(network.protocol)})"
+        yield f"{printable(network.name)} ({printable(network.protocol)})"
         if level > 0 and own:
             yield ""
             yield from _table(_peers(own, level))
         yield ""
         yield from _table(_matrix(own))
         yield ""
-        yield "Listening: " + (", ".join(map(clean, network.listening)) or "nowhere")
+        yield "Listening: " + (", ".join(map(printable, network.listening)) or "nowhere")
 
 
 def _matrix(peers: Sequence[Peer]) -> list[list[str]]:
@@ -74,15 +74,15 @@ def _peers(peers: Sequence[Peer], level: int) -> list[list[str]]:
     rows = [head + ["address"] * (level in (2, 4)) + ["version"] * (level in (3, 4))]
     for peer in sorted(peers, key=lambda one: (not one.inbound, one.best_ping is None, one.best_ping or 0.0, one.id)):
         row = [
-            "in" if peer.inbound else "out", _TYPES.get(peer.slot, clean(peer.slot)), kind(peer.address),
+            "in" if peer.inbound else "out", _TYPES.get(peer.slot, printable(peer.slot)), kind(peer.address),
             "".join(sorted(_letter(name) for name in peer.services)),
-            clean("+".join(filter(None, (peer.transport, peer.encryption)))),
+            printable("+".join(filter(None, (peer.transport, peer.encryption)))),
             _number(peer.best_ping, 1000), _number(peer.ping, 1000), _number(peer.sent), _number(peer.quiet),
             _number(peer.useless, 1 / 60), _number(peer.block, 1 / 60), str(peer.send_queue or ""),
             _number(peer.age, 1 / 60), str(peer.id),
         ]  # fmt: skip
-        row += [clean(peer.address)] * (level in (2, 4))
-        row += [clean(" ".join(filter(None, (str(peer.version or ""), peer.agent))))] * (level in (3, 4))
+        row += [printable(peer.address)] * (level in (2, 4))
+        row += [printable(" ".join(filter(None, (str(peer.version or ""), peer.agent))))] * (level in (3, 4))
         rows.append(row)
     return rows
 
