@@ -197,6 +197,9 @@ def refusal(event: Event, limits: Sequence[BoundView], numbers: Numbers) -> valu
     times = limits[0].turned_away if limits and limits[0].counter else None
     if times is None and event.kind == "peer.refused":
         times = numbers.get("p2pframe_refusals_total", {}).get((event.network, reason))
+    elif times is None and event.kind == "peer.judged":
+        key = event.network, str(fields.get("rule", "")), str(fields.get("action", ""))
+        times = numbers.get("p2pframe_decisions_total", {}).get(key)
     what = {"peer.refused": "refused", "peer.banned": "ban", "session.closed": "ended"}.get(event.kind)
     return values.Refusal(
         number=event.number, time=event.time, what=what or str(fields.get("action", "judged")), network=event.network,

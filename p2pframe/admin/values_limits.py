@@ -57,7 +57,8 @@ class Refusal(Closed):
 
     `what` is `refused`, `disconnect`, `discourage`, `ban` or `ended`; one may stand for `count` of them. `limits` are
     the bounds that the reason leads back to: several where it may have been any of them. `times` is how often it came
-    to that since the start, by the counter of the first of them, or of refusals for that reason; null: nobody counts.
+    to that since the start, by the counter of the first of them, else of refusals for that reason, or of that decision
+    by that rule; null: nobody counts.
     """
 
     number: int

@@ -63,6 +63,14 @@ async def test_what_no_bound_refuses_is_counted_by_its_reason(web):
 
 
 @inline
+async def test_a_decision_is_counted_by_its_rule(web):
+    web.view.numbers = lambda: {"p2pframe_decisions_total": {("net", "floor", "discourage"): 2.0}}
+    web.view.happen("peer.judged", rule="floor", action="discourage", reason="bad-block", evidence="e")
+    (one,) = (await refusals(web))["refusals"]
+    assert (one["what"], one["times"]) == ("discourage", 2.0)
+
+
+@inline
 async def test_decisions_are_told_and_what_nobody_decided_is_not(web):
     happen = web.view.happen
     happen("session.opened", slot="inbound")
