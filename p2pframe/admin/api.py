@@ -6,6 +6,7 @@ import json
 import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from typing import Any
@@ -99,6 +100,7 @@ class Api:
             Route("GET", V1 + "/events", viewer, "What happened.", self.events, v.EventsQuery, answer=v.Events),
             Route("GET", V1 + "/events/stream", viewer, "What happens, as server-sent events.", self.stream,
                   v.StreamQuery, content_type="text/event-stream", refusals=(503,)),
+            Route("GET", V1 + "/plugins", viewer, "The plugins that run.", self.plugins, answer=v.Plugins),
             Route("GET", V1 + "/config", viewer, "The configuration in force.", self.config, answer=v.Config),
             Route("POST", V1 + "/config/check", operator, "What a change would change.", self.check, None, v.Change,
                   v.Changed, refusals=(409,)),
@@ -142,7 +144,7 @@ class Api:
                 raise problem from None
             more = ": make a new one" if by == "code" else ""
             raise Problem(403, "Forbidden", f"the {by} is {refused.reason}{more}") from None
-        self.audit.note(call, "logged in", by=by, role=session.role.name.lower())
+        self.audit.note(replace(call, who="a person"), "logged in", by=by, role=session.role.name.lower())
         answer = values.LoggedIn(role=session.role.name.lower(), csrf=session.csrf)
         return Reply(answer.encoded(), headers=[("Set-Cookie", self._cookie(cookie))])
 
@@ -178,6 +180,7 @@ class Api:
             version=self.version,
             now=call.now,
             uptime=self.context.reactor.seconds() - self._began,
+            lag=self.view.numbers().get("p2pframe_reactor_lag_seconds", {}).get(("",)),
             healthy=not reasons,
             reasons=reasons,
             alerts=self._alerts(),
@@ -231,6 +234,10 @@ class Api:
         """With defaults."""
         settings = [rows.setting(one) for one in self.view.settings()]
         return values.Config(config=dict(self.view.config()), settings=settings, changed=dict(self.view.changed()))
+
+    def plugins(self, call: Call) -> values.Plugins:
+        """In the order in which they were built."""
+        return values.Plugins(plugins=[rows.plugin(one) for one in self.view.plugins()])
 
     def history(self, call: Call) -> values.History:
         """Since the start."""

@@ -70,6 +70,10 @@ class Audit:
         both = sorted((*self._kept, *self._refused), key=lambda row: row.number)
         return [row for row in both if row.number > after][:limit]
 
+    def latest(self, limit: int) -> Sequence[Happened]:
+        """At most `limit` entries, newest first."""
+        return sorted((*self._kept, *self._refused), key=lambda row: -row.number)[:limit]
+
     def _write(self, line: bytes) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         if self._path.is_file() and self._path.stat().st_size + len(line) > self._largest:

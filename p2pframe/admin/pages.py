@@ -74,6 +74,8 @@ class Pages:
         return self._made(
             "config.html", call, "/config", title="Config", text=text, settings=config.settings,
             changed=config.changed, versions=self._api.history(call).versions,
+            plugins=self._api.plugins(call).plugins,
+            audited=self._api.audit.latest(_AUDITED),
         )  # fmt: skip
 
     def plugin(self, call: Call) -> Made:
@@ -97,6 +99,10 @@ class Pages:
 
     def _networks(self) -> list[str]:
         return [one.name for one in self._api.view.networks()]
+
+
+_AUDITED = 100
+"""Lines of the audit log that the page of the configuration shows."""
 
 
 class _PeersQuery(values.PeersQuery):

@@ -20,6 +20,10 @@ MENU = (
 )  # fmt: skip
 
 
+FOR_OPERATORS = frozenset({"/captures"})
+"""Those that a viewer is not led to, and may not see."""
+
+
 class Section(Protocol):
     """One part of the admin."""
 
@@ -50,10 +54,12 @@ class Maker:
         """
         # Who is not logged in is not told what the node has.
         more = self._more() if call.role is not None else {}
+        may_change = call.role is not None and call.role >= Role.OPERATOR
+        menu = [one for one in MENU if may_change or one[0] not in FOR_OPERATORS]
         return Made(
             self._templates.get_template(template).generate(
-                menu=[*MENU, *more.items()], section=section, csrf=self._mark if call.session is not None else "",
-                may_change=call.role is not None and call.role >= Role.OPERATOR, now=call.now, **values,
+                menu=[*menu, *more.items()], section=section, csrf=self._mark if call.session is not None else "",
+                may_change=may_change, now=call.now, **values,
             )
         )  # fmt: skip
 

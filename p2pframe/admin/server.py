@@ -174,6 +174,9 @@ class _Request(Request):
 class AdminSite(Site):
     """The server. `hosts` are the names and ports it may be called by, as in a Host header."""
 
+    noisy = False
+    """Twisted's own line on a factory that starts says nothing that ours does not."""
+
     def __init__(
         self,
         routes: Routes,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import pytest
 import pytest_twisted
@@ -102,8 +103,21 @@ async def test_every_change_is_told_with_who_made_it(web):
     await web.ask("POST", "/api/v1/peers/net/1/disconnect", body={"reason": "why"}, **web.operator)
     told = [(line["kind"], line["fields"]["who"]) for line in lines(web.context.data_dir / "audit.jsonl")]
     assert told == [
-        ("logged in", "nobody"), ("login refused", "nobody"), ("banned", "a person"), ("unbanned", "token operator"),
+        ("logged in", "a person"), ("login refused", "nobody"), ("banned", "a person"), ("unbanned", "token operator"),
         ("disconnected", "token operator"),
     ]  # fmt: skip
     shown = (await web.ask("GET", "/api/v1/audit", **web.viewer)).json["events"]
     assert [one["kind"] for one in shown] == [kind for kind, _ in told]
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_page_of_the_configuration_shows_it_newest_first_and_bounded(web):
+    headers = (await web.log_in()).headers
+    for number in range(105):
+        body = {"subject": f"192.0.2.{number}", "duration": 60, "reason": "<b>why</b>"}
+        assert (await web.ask("POST", "/api/v1/bans", body=body, **headers)).status == 204
+    page = (await web.ask("GET", "/config", **headers)).body.decode()
+    shown = re.findall(r'data-key="audit (\d+)"', page)
+    assert shown == [str(number) for number in range(106, 6, -1)]
+    assert "192.0.2.104" in page and "192.0.2.4<" not in page
+    assert "<b>why" not in page and "&lt;b&gt;why" in page
