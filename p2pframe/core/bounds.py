@@ -55,6 +55,10 @@ class Bounds:
         """See `INodeView.bounds`."""
         numbers = self._node.metrics.snapshot()
         usage: dict[tuple[str, int], Mapping[str, float]] = {}
+        slots = {
+            name: {slot.name.lower(): float(used) for slot, used in network.open_sessions().items()}
+            for name, network in self._node.networks.items()
+        }
         found = []
         for one in self._all():
             key = one.network, id(one.part)
@@ -65,7 +69,7 @@ class Bounds:
                 BoundView(
                     one.network, setting.path, setting.value, said.unit, setting.where, setting.live, one.description,
                     f"{PREFIX}{said.counter}_total" if said.counter else "", said.label, said.refuses, said.fills,
-                    _counted(one, numbers), self._used(one, usage[key]),
+                    _counted(one, numbers), slots.get(one.network, {}).get(said.slot) if said.slot else usage[key].get(one.field),
                 )
             )  # fmt: skip
         return found
@@ -78,13 +82,6 @@ class Bounds:
             self._of = node.spec, dict(node.changed)
             self._declared = list(_declared(node.spec, settings(node.spec, node.changed)))
         return self._declared
-
-    def _used(self, one: _Declared, usage: Mapping[str, float]) -> float | None:
-        if one.said.slot:
-            network = self._node.networks.get(one.network)
-            used = network.open_sessions() if network is not None else {}
-            return next((float(used[slot]) for slot in used if slot.name.lower() == one.said.slot), None)
-        return usage.get(one.field)
 
     def _usage(self, network: str, part: PluginChoice | None, numbers: Numbers) -> Mapping[str, float]:
         node = self._node
