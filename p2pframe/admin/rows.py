@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from p2pframe.admin import values
 from p2pframe.admin.alerts import Held, Over
 from p2pframe.interfaces.admin import PageTable
-from p2pframe.interfaces.node import Event, NetworkView, SettingView
-from p2pframe.model import Penalty, SessionSnapshot
+from p2pframe.interfaces.node import Event, NetworkView, PluginView, SettingView
+from p2pframe.model import Penalty, Score, SessionSnapshot
 
 TABLES, ROWS, TEXT = 20, 1000, 1000
 """Tables of a plugin's page, rows of each, and characters of a text in it."""
@@ -37,6 +37,7 @@ def network(one: NetworkView) -> values.Network:
             slot.name.lower(): values.SlotUse(used=used, allowed=allowed) for slot, (used, allowed) in one.slots.items()
         },
         addresses=dict(one.book), status=dict(one.status), messages=dict(one.messages), sources=list(sources.values()),
+        rate_in=one.rate_in, rate_out=one.rate_out,
     )  # fmt: skip
 
 
@@ -66,9 +67,16 @@ def penalty(one: Penalty) -> values.Penalty:
     )  # fmt: skip
 
 
+def plugin(one: PluginView) -> values.Plugin:
+    """A plugin."""
+    return values.Plugin(
+        network=one.network, label=one.label, summary=one.summary, origin=one.origin, errors=one.errors
+    )  # fmt: skip
+
+
 def setting(one: SettingView) -> values.Setting:
     """A value of the configuration."""
-    return values.Setting(path=one.path, value=one.value, where=one.where, live=one.live)
+    return values.Setting(path=one.path, value=one.value, where=one.where, live=one.live, takes=one.takes)
 
 
 def table(one: PageTable) -> values.PageTable:
@@ -122,4 +130,11 @@ def event(one: Event) -> values.Happened:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, tuple) and value and all(isinstance(one, Score) for one in value):
+        return ", ".join(_score(one) for one in value)
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
+
+def _score(one: Score) -> str:
+    parts = ", ".join(f"{part.name} {part.value:.2f}" for part in one.parts if part.weight)
+    return f"{one.scorer} {one.value:.2f}" + (f" ({parts})" if parts else "")

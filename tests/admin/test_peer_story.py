@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from p2pframe.admin import rows
 from p2pframe.admin.curve import WIDTH, curve
 from p2pframe.admin.peers import story
 from p2pframe.admin.verdict import verdict
+from p2pframe.interfaces import Event
 from p2pframe.interfaces.story import HeardFact
 from p2pframe.model import Fact, Floor, Score, ScorePart
 from tests.admin.web import View
@@ -136,3 +138,10 @@ async def test_nothing_of_a_story_is_markup(webs):
         text = (await web.ask(path=path, **web.operator)).body.decode()
         assert "<img src=x" not in text
         assert "&lt;img src=x" in text
+
+
+def test_the_scores_of_an_event_are_told_in_words():
+    parts = (ScorePart("conduct", 0.25, 1.0, 150.0), ScorePart("unproven", 1.0, 0.0, 0.0))
+    scores = (Score("behaviour", 0.25, parts), Score("mine", 1.0))
+    told = rows.event(Event(1, 1.0, "peer.judged", "net", None, None, {"scores": scores, "other": (1, 2)}))
+    assert told.fields == {"scores": "behaviour 0.25 (conduct 0.25), mine 1.00", "other": "(1, 2)"}
