@@ -65,11 +65,12 @@ class Bounds:
             if key not in usage:
                 usage[key] = self._usage(one.network, one.part, numbers)
             said, setting = one.said, one.setting
+            used = slots.get(one.network, {}).get(said.slot) if said.slot else usage[key].get(one.field)
             found.append(
                 BoundView(
                     one.network, setting.path, setting.value, said.unit, setting.where, setting.live, one.description,
                     f"{PREFIX}{said.counter}_total" if said.counter else "", said.label, said.refuses, said.fills,
-                    _counted(one, numbers), slots.get(one.network, {}).get(said.slot) if said.slot else usage[key].get(one.field),
+                    _counted(one, numbers), used,
                 )
             )  # fmt: skip
         return found
