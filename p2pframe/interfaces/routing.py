@@ -38,6 +38,8 @@ class IRoutingTables(Interface):
     """A protocol with a routing table of buckets (a DHT) may also provide this: what it looks like, for people."""
 
     def buckets() -> Sequence[BucketView]:
-        """Every bucket of every table, table by table, by depth, at most a few hundred. Must be cheap: it is read for a
-        page that refreshes itself.
+        """Every bucket of every table, table by table, by depth, at most a few hundred.
+
+        A bucket has no more nodes than room, and its `last_changed` is not in the future. Must be cheap: it is read for
+        a page that refreshes itself.
         """

@@ -36,6 +36,9 @@ def test_two_of_one_name_are_told_apart_and_the_one_that_fails_is_named(simulati
     assert status["file#2"].failures == 1
     assert "two.txt: No such file" in status["file#2"].error
     assert 0 < status["file#2"].next_try <= 12
+    assert (status["file#2"].looks, status["file#2"].failed, status["file#2"].last_success) == (1, 1, 0.0)
+    assert status["file"].looks >= 1 and status["file"].failed == 0
+    assert 0 <= network.unix_time() - status["file"].last_success <= 5
 
 
 def test_what_failed_is_tried_again_later_and_later_until_it_works(simulation, network, tmp_path):

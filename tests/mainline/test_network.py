@@ -57,6 +57,33 @@ def test_nodes_find_one_another_and_the_peers_of_an_infohash(simulation, thirty)
     assert found.complete
 
 
+def test_each_shows_its_buckets_and_counts_what_came_in_by_type(simulation, thirty):
+    for host in thirty:
+        buckets = dht(host).buckets()
+        assert [one.depth for one in buckets] == sorted(one.depth for one in buckets)
+        assert [one.own for one in buckets] == [False] * (len(buckets) - 1) + [True]
+        assert sum(one.nodes for one in buckets) == dht(host).held
+        assert all(one.nodes <= one.room == 8 and one.bad == 0 for one in buckets)
+        # Depths cover the whole space: each but the last halves what is left.
+        assert sum(2.0**-one.depth for one in buckets) == 1.0
+        assert all(one.last_changed > 0 for one in buckets)
+    messages = thirty[0].node.networks["dht"].describe().messages
+    assert {"find_node", "response"} <= set(messages) and "unreadable" not in messages
+    received = thirty[0].node.metrics.snapshot()["p2pframe_datagrams_received_total"]["dht", "taken"]
+    assert sum(count for count, _ in messages.values()) == received
+    asked = thirty[0].node.networks["dht"].datagram_gates[0]
+    for data in (b"nonsense", b"d1:ad2:id20:aaaaaaaaaaaaaaaaaaaae1:q4:vote1:t1:x1:y1:qe"):
+        asked.datagram_received(data, PeerAddress("10.9.9.9", 6881))
+    later = thirty[0].node.networks["dht"].describe().messages
+    assert later["unreadable"] == (1, 8) and later["other query"][0] == 1
+    # Those that have gone silent are questionable at first.
+    for host in thirty[1:]:
+        host.kill()
+    simulation.run(16 * 60)
+    table = dht(thirty[0]).buckets()
+    assert sum(one.questionable + one.bad for one in table) == sum(one.nodes for one in table)
+
+
 def test_id_nodes_items_and_peers_survive_a_restart(simulation):
     hosts = [start(simulation, 12)[0]]
     everybody = list(simulation.hosts.values())

@@ -8,7 +8,14 @@ from zope.interface import implementer
 from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
-from p2pframe.interfaces import IAddressBook, IDatagramPort, IDatagramReceiver
+from p2pframe.interfaces import (
+    BucketView,
+    IAddressBook,
+    ICountsMessages,
+    IDatagramPort,
+    IDatagramReceiver,
+    IRoutingTables,
+)
 from p2pframe.model import FoundAddress, PeerAddress
 from p2pframe.testing.conformance.bench import Bench
 from p2pframe.testing.context import FakeReactor
@@ -16,6 +23,9 @@ from p2pframe.testing.context import FakeReactor
 _RECEIVER = "Called once at start where `datagrams` is True: what takes the datagrams of `port`."
 _FORGED = "The source may be forged: treat it as unproven."
 _RAISED = "An exception is logged with the plugin's name and counted; the datagram is lost."
+_BUCKETS = "Every bucket of every table, table by table, by depth, at most a few hundred."
+_ROOM = "A bucket has no more nodes than room, and its `last_changed` is not in the future."
+_COUNTS = "What came in, as (messages, bytes) by type"
 _AMPLIFICATION = 3
 """Bytes that a source that is not proven may cause for each of its own (RFC 9000, section 8.1)."""
 
@@ -49,6 +59,7 @@ class _Node:
         self.port = BenchPort(PeerAddress(address, 18444))
         # In the order of core: the service starts, then the port is there.
         bench.start(self.plugin)
+        self.taken = 0
         self.receiver: Any = bench.call("receiver", _RECEIVER, self.plugin.receiver, self.port)
         try:
             verifyObject(IDatagramReceiver, self.receiver)
@@ -57,6 +68,7 @@ class _Node:
 
     def take(self, data: bytes, source: PeerAddress) -> None:
         """A datagram comes."""
+        self.taken += 1
         method = "IDatagramReceiver.datagram_received"
         self.bench.call(method, _RAISED, self.receiver.datagram_received, data, source)
 
@@ -87,6 +99,8 @@ def _two_nodes(bench: Bench) -> list[tuple[str, str]]:
         else:
             bench.rule(False, "IDatagramReceiver", "two ends come to rest", "each answers the other's answer, for ever")
     for node in nodes:
+        _tells_of_its_tables(bench, node)
+        _counts_messages(bench, node)
         bench.stop(node.plugin)
     left = reactor.getDelayedCalls()
     bench.rule(not left, bench.cls.__name__, "nothing is timed before start and nothing after stop",
@@ -120,4 +134,43 @@ def _bears_garbage(bench: Bench, said: list[bytes]) -> None:
         )  # fmt: skip
         if number % 50 == 0:
             reactor.advance(1.0)
+    _tells_of_its_tables(bench, node)
+    _counts_messages(bench, node)
     bench.stop(node.plugin)
+
+
+def _tells_of_its_tables(bench: Bench, node: _Node) -> None:
+    """`IRoutingTables`, where the protocol provides it."""
+    if not IRoutingTables.providedBy(node.plugin):
+        return
+    method = "IRoutingTables.buckets"
+    found = bench.call(method, _BUCKETS, node.plugin.buckets)
+    good = all(isinstance(one, BucketView) for one in found)
+    bench.require(good, method, _BUCKETS, f"{found!r:.200}")
+    bench.require(len(found) <= 1000, method, _BUCKETS, f"it gave {len(found)}")
+    places = [(one.table, one.depth) for one in found]
+    bench.require(places == sorted(places), method, _BUCKETS, f"tables and depths are {places!r:.200}")
+    for one in found:
+        counts = (one.good, one.questionable, one.bad, one.replacements, one.depth)
+        bench.require(
+            min(counts) >= 0 and one.nodes <= one.room, method, _ROOM, f"it gave {one!r}"
+        )
+    now = node.context.unix_time()
+    late = [one for one in found if not 0 <= one.last_changed <= now]
+    bench.require(not late, method, _ROOM, f"at {now}: {late[:1]!r}")
+
+
+def _counts_messages(bench: Bench, node: _Node) -> None:
+    """`ICountsMessages`, where the receiver provides it."""
+    if not ICountsMessages.providedBy(node.receiver):
+        return
+    method = "ICountsMessages.messages"
+    found = dict(node.receiver.messages)
+    good = all(
+        isinstance(kind, str) and isinstance(messages, int) and isinstance(size, int) and messages >= 0 and size >= 0
+        for kind, (messages, size) in found.items()
+    )
+    bench.require(good, method, _COUNTS, f"{found!r:.200}")
+    bench.require(len(found) <= 100, method, "Of more than 100 types the rest is shown as `other`.", f"{len(found)}")
+    counted = sum(messages for messages, _ in found.values())
+    bench.require(counted <= node.taken, method, _COUNTS, f"{counted} of the {node.taken} datagrams that came in")

@@ -13,12 +13,15 @@ from zope.interface import implementer
 
 from p2pframe.errors import UnreadableStream
 from p2pframe.interfaces import (
+    BucketView,
     IAddressBook,
     IConversation,
+    ICountsMessages,
     IDatagramReceiver,
     IItems,
     IItemStore,
     INetworkProtocol,
+    IRoutingTables,
     TopicRules,
     Use,
 )
@@ -440,3 +443,34 @@ def answers_answers(self, data, source):
 def test_wrong_ones_of_datagrams_are_found(methods, sentence):
     with pytest.raises(NonConformance, match=sentence):
         check(made_of_datagrams(**methods))
+
+
+def bucket(depth=0, good=1, table="t", last_changed=0.0):
+    return BucketView(table, depth, False, 8, good, 0, 0, 0, last_changed)
+
+
+def tells(buckets=(), messages=None):
+    """One of datagrams that has tables, and counts."""
+    cls = made_of_datagrams(buckets=lambda self: list(buckets), messages={} if messages is None else messages)
+    return implementer(IRoutingTables, ICountsMessages)(cls)
+
+
+def test_one_that_tells_of_its_tables_and_counts_passes():
+    check(tells([bucket(), bucket(1), bucket(table="u")], {"?": (1, 8)}))
+
+
+@pytest.mark.parametrize(("buckets", "messages", "sentence"), [
+    ([1], None, "Every bucket of every table"),
+    ([bucket()] * 1001, None, "at most a few hundred"),
+    ([bucket(1), bucket()], None, "by depth"),
+    ([bucket(good=9)], None, "no more nodes than room"),
+    ([bucket(good=-1)], None, "no more nodes than room"),
+    ([bucket(last_changed=9e9)], None, "not in the future"),
+    ([], {b"ping": (1, 8)}, "by type"),
+    ([], {"ping": (-1, 8)}, "by type"),
+    ([], {"ping": (10**9, 8)}, "datagrams that came in"),
+    ([], {str(number): (0, 0) for number in range(101)}, "shown as `other`"),
+], ids=range(10))  # fmt: skip
+def test_wrong_tables_and_counts_are_found(buckets, messages, sentence):
+    with pytest.raises(NonConformance, match=sentence):
+        check(tells(buckets, messages))
