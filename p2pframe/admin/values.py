@@ -70,7 +70,7 @@ class Source(Closed):
 
 
 class Network(Closed):
-    """One network at a glance. `status` comes from its protocol."""
+    """One network at a glance. `status` comes from its protocol; rates are of bytes a second."""
 
     name: str
     protocol: str
@@ -79,6 +79,8 @@ class Network(Closed):
     addresses: dict[str, int]
     status: dict[str, str | int | float | bool]
     messages: dict[str, tuple[int, int]]
+    rate_in: float
+    rate_out: float
     sources: list[Source]
 
 
@@ -124,11 +126,15 @@ class Card(Closed):
 
 
 class Node(Closed):
-    """The node at a glance; `reasons` say in words why it is not healthy, `near` has the limits near their bound."""
+    """The node at a glance; `reasons` say in words why it is not healthy, `near` has the limits near their bound.
+
+    `lag` is how late the reactor's latest beat was, in seconds; null where nobody watches it.
+    """
 
     version: str
     now: float
     uptime: float
+    lag: float | None
     healthy: bool
     reasons: list[str]
     alerts: list[Alert]
@@ -326,12 +332,33 @@ Plain = str | int | float | bool | None
 
 
 class Setting(Closed):
-    """A value of the configuration in force: `where` it comes from; `live` ones can be changed here."""
+    """A value of the configuration in force: `where` it comes from; `live` ones can be changed here.
+
+    For the others `takes` says what a change of the file takes: `reload`, or a restart of the `network`, of the
+    `applications`, of the `node`.
+    """
 
     path: str
     value: Plain
     where: str
     live: bool
+    takes: str
+
+
+class Plugin(Closed):
+    """A plugin of a network (empty: of the node), where it comes from, and how many exceptions came out of it."""
+
+    network: str
+    label: str
+    summary: str
+    origin: str
+    errors: int
+
+
+class Plugins(Closed):
+    """All that run."""
+
+    plugins: list[Plugin]
 
 
 class Config(Closed):

@@ -19,6 +19,8 @@ from p2pframe.interfaces.node import SettingView
 from p2pframe.plugin import is_live
 from p2pframe.registry import Registry
 
+_RESTARTS = {"networks": "network", "applications": "applications"}
+"""What is restarted for a value that is not live; the node itself for all the others."""
 FIXED = ("node", "storage", "version")
 """Parts that are the process's own: nothing in them is set while it runs but by the file."""
 _SET = "set while it runs"
@@ -88,12 +90,17 @@ def settings(spec: NodeSpec, values: Mapping[str, Plain], env: Mapping[str, str]
             where = "default"
         # A secret that the file itself says is known by how it is shown only: the tree is not checked here.
         secret = value == HIDDEN or (isinstance(there, Scalar) and (there.secret or there.from_env))
-        changeable = live.get(dotted, False) and keys[0] not in FIXED and not secret
-        found.append(SettingView(dotted, value, where, changeable))
+        reloaded, settable = live.get(dotted, (False, False))
+        changeable = reloaded and settable and not secret
+        takes = "" if changeable else "reload" if reloaded else _RESTARTS.get(keys[0], "node")
+        found.append(SettingView(dotted, value, where, changeable, takes))
     return found
 
 
-def _live(spec: NodeSpec) -> Iterator[tuple[str, bool]]:
+def _live(spec: NodeSpec) -> Iterator[tuple[str, tuple[bool, bool]]]:
+    """By path: whether it is changed in place, and whether that may be asked for while the node runs."""
+    yield from _of_model(spec.node, "node", False)
+    yield from _of_choice(spec.storage, "storage", False)
     for index, choice in enumerate(spec.applications):
         # Who may change what is not changed by whoever may change things.
         yield from _of_choice(choice, f"applications.{index}", choice.spec.name != "admin")
@@ -110,14 +117,14 @@ def _live(spec: NodeSpec) -> Iterator[tuple[str, bool]]:
                 yield from _of_choice(choice, f"{at}.{key}.{index}", True)
 
 
-def _of_choice(choice: PluginChoice, at: str, allowed: bool) -> Iterator[tuple[str, bool]]:
-    reconfigurable = implementedBy(choice.cls).isOrExtends(IReconfigurable)
-    yield from _of_model(choice.config, at, allowed and reconfigurable)
+def _of_choice(choice: PluginChoice, at: str, allowed: bool) -> Iterator[tuple[str, tuple[bool, bool]]]:
+    if implementedBy(choice.cls).isOrExtends(IReconfigurable):
+        yield from _of_model(choice.config, at, allowed)
 
 
-def _of_model(model: BaseModel, at: str, allowed: bool) -> Iterator[tuple[str, bool]]:
+def _of_model(model: BaseModel, at: str, allowed: bool) -> Iterator[tuple[str, tuple[bool, bool]]]:
     for name, info in type(model).model_fields.items():
-        yield f"{at}.{info.alias or name}", allowed and is_live(type(model), name)
+        yield f"{at}.{info.alias or name}", (is_live(type(model), name), allowed)
 
 
 def _leaves(value: object, at: str) -> Iterator[tuple[str, Plain]]:

@@ -24,6 +24,7 @@ from p2pframe.interfaces import (
     INodeView,
     LogLine,
     NetworkView,
+    PluginView,
     SessionStory,
     SettingView,
     Spread,
@@ -124,6 +125,17 @@ class View:
     def bounds(self) -> Sequence[BoundView]:
         """See `INodeView.bounds`."""
         return self._bounds.now()
+
+    def plugins(self) -> Sequence[PluginView]:
+        """See `INodeView.plugins`."""
+        errors = self._node.metrics.snapshot().get("p2pframe_plugin_errors_total", {})
+        return [
+            PluginView(
+                place.network, place.choice.label, place.choice.spec.summary, place.choice.origin,
+                int(sum(count for key, count in errors.items() if key[:2] == (place.network, place.choice.label))),
+            )
+            for place in self._node.builder.built
+        ]  # fmt: skip
 
     def settings(self) -> Sequence[SettingView]:
         """See `INodeView.settings`."""

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from p2pframe.core.story import Rates
 from p2pframe.interfaces import ICountsMessages, IDatagramPort, IDatagramReceiver, IDatagramTransport
-from p2pframe.model import PeerAddress
+from p2pframe.model import PeerAddress, SessionCounters
 
 if TYPE_CHECKING:
     from p2pframe.core.network import Network
@@ -32,6 +33,9 @@ class DatagramGate:
         self._receiver: IDatagramReceiver | None = None
         self._port: IDatagramPort | None = None
         self.address = PeerAddress("0.0.0.0", 0)
+        self._counters = SessionCounters(network.clock.seconds())
+        self.rates = Rates(self._counters.started)
+        """Of all datagrams, dropped ones too."""
         metrics = network.metrics
         self._received = metrics.counter("datagrams_received_total", "Datagrams that came in.", ("result",))
         self._sent = metrics.counter("datagrams_sent_total", "Datagrams sent.")
@@ -53,6 +57,8 @@ class DatagramGate:
         network = self._network
         if self._receiver is None:
             return
+        self._counters.received += 1
+        self._counters.bytes_in += len(data)
         if not network.gate.datagram(source, network.clock.seconds(), data, self._receiver):
             self._received.add(1, "dropped")
             return
@@ -80,8 +86,14 @@ class DatagramGate:
                 held = sums.get(name, (0, 0))
                 sums[name] = held[0] + messages, held[1] + size
 
+    def tick(self, now: float) -> None:
+        """Look at what came and went; called by the network's one timer."""
+        self.rates.step(self._counters, now)
+
     def send(self, data: bytes, target: PeerAddress) -> None:
         """See `IDatagramPort`: called by the protocol."""
         if self._port is not None:
             self._sent.add(1)
+            self._counters.sent += 1
+            self._counters.bytes_out += len(data)
             self._port.send(data, target)

@@ -122,6 +122,9 @@ class Network:
         self._closed_total = metrics.counter("sessions_closed_total", "Sessions ended.", ("reason",))
         self._opened_total = metrics.counter("sessions_opened_total", "Sessions opened.", ("slot",))
         self._plugin_errors = metrics.counter("plugin_errors_total", "Exceptions out of plugins.", ("plugin", "where"))
+        self._decisions = metrics.counter(
+            "decisions_total", "What was done about peers after a fact, by the rule.", ("rule", "action")
+        )
         self._over_budget = metrics.counter("over_budget_total", "Times that reading paused, the budget being spent.")
         self._handshakes_shed = metrics.counter(
             "handshakes_evicted_total", "Inbound sessions ended in the handshake to make room for another."
@@ -375,6 +378,7 @@ class Network:
         if fact.kind == "timeout":
             session.counters.timeouts += 1
         if not verdict:
+            self._decisions.add(1, verdict.rule, verdict.action.name.lower())
             self.events.emit(
                 "peer.judged", self.name, session.id, session.address,
                 rule=verdict.rule, action=verdict.action.name.lower(), reason=verdict.reason, evidence=verdict.evidence,
@@ -513,6 +517,8 @@ class Network:
             add_messages(messages, session)
         for gate in self.datagram_gates:
             gate.add_messages(messages)
+        rates = [session.story.rates for session in self.sessions.values()]
+        rates += [gate.rates for gate in self.datagram_gates]
         return NetworkView(
             self.name,
             self.protocol_name,
@@ -524,6 +530,8 @@ class Network:
             self.finder.status(),
             self.book.sources(),
             tuple(self.protocol.topics),
+            sum(one.bytes_in for one in rates),
+            sum(one.bytes_out for one in rates),
         )
 
     def address_groups(self) -> AddressGroups:

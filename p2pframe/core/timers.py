@@ -88,6 +88,8 @@ class Timers:
         for session in list(self._network.sessions.values()):
             session.story.rates.step(session.counters, now)
             session.tick(now)
+        for gate in self._network.datagram_gates:
+            gate.tick(now)
 
     def _score(self) -> None:
         network = self._network

@@ -195,13 +195,29 @@ class SettingView:
     """One value of the configuration in force.
 
     `path` is dotted (`networks.bitcoin.limits.visits`), `value` is `***` for a secret, `where` its file:line:column,
-    `default`, or that it was set while the node runs; `live`: `INodeControl.change` takes it.
+    `default`, or that it was set while the node runs; `live`: `INodeControl.change` takes it. For one that is not,
+    `takes` says what a change of the file takes: `reload` (it is read again, and nothing is restarted), or a restart
+    of its `network`, of the `applications`, of the `node`.
     """
 
     path: str
     value: str | int | float | bool | None
     where: str
     live: bool
+    takes: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PluginView:
+    """One plugin of the node: of a network (empty: of the node itself), its kind and name (`relay.inventory`), its
+    summary, the package or file that it comes from, and how many exceptions came out of it.
+    """
+
+    network: str
+    label: str
+    summary: str
+    origin: str
+    errors: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +253,7 @@ class NetworkView:
 
     `messages` are what came in since it opened, over all sessions: (messages, bytes) by type. `discovery` is by plugin;
     several of one name are told apart by a number (`http`, `http#2`). `sources` are those that told of most addresses
-    in the book.
+    in the book. `rate_in` and `rate_out` are bytes a second over all sessions and datagrams, averaged over some 15 s.
     """
 
     name: str
@@ -250,6 +266,8 @@ class NetworkView:
     discovery: Mapping[str, DiscoveryStatus] = field(default_factory=dict)
     sources: Mapping[str, SourceHolds] = field(default_factory=dict)
     topics: tuple[str, ...] = ()
+    rate_in: float = 0.0
+    rate_out: float = 0.0
 
 
 T = TypeVar("T")
@@ -326,6 +344,9 @@ class INodeView(Interface):
 
     def bounds() -> Sequence[BoundView]:
         """Every bound of the configuration in force, in its order: core's own and those that plugins declare."""
+
+    def plugins() -> Sequence[PluginView]:
+        """Every plugin that was built, in that order."""
 
     def settings() -> Sequence[SettingView]:
         """Every value of the configuration in force, where it comes from, and whether it may be set while it runs."""

@@ -28,6 +28,7 @@ from p2pframe.interfaces import (
     IOverview,
     NetworkView,
     PageTable,
+    PluginView,
     SettingView,
 )
 from p2pframe.interfaces.node import DiscoveryStatus, LogLine, SourceHolds, Spread, SpreadPeer

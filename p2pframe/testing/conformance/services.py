@@ -28,6 +28,7 @@ from p2pframe.interfaces import (
     ISession,
     LogLine,
     NetworkView,
+    PluginView,
     SessionStory,
     SettingView,
     Spread,
@@ -239,6 +240,10 @@ class StandInView:
         return []
 
     def bounds(self) -> Sequence[BoundView]:
+        """None."""
+        return []
+
+    def plugins(self) -> Sequence[PluginView]:
         """None."""
         return []
 
