@@ -2,7 +2,9 @@
 
     "p2pcap1\n"                            8 bytes
     one line of JSON, ended by "\n"        network, address, transport, protocol, agent, began (unix seconds), slot
-                                           (`inbound`: the peer dialled), heard (messages of the peer before it began)
+                                           (`inbound`: the peer dialled), heard (messages of the peer before it began),
+                                           part (a full file goes on in a next one, with the same `began`: of a later
+                                           one `heard` counts the peer's reads before it too)
     records                                microseconds since `began` u64 | way u8 (0 in, 1 out) | length u32 | bytes
 
 Integers are big-endian. A file may end within a record, where the disk was full or the node was killed: what is whole

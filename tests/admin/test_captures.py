@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 
@@ -16,6 +17,8 @@ from p2pframe.capture_file import CaptureError, Record, decode, encode_head, enc
 from p2pframe.cli.capture import show
 from p2pframe.interfaces import Event
 from p2pframe.model import PeerAddress, SessionId, SessionSnapshot, Slot
+from p2pframe.protocols.bitcoin.chains import REGTEST
+from p2pframe.protocols.bitcoin.frame import frame
 from p2pframe.testing.context import FakeContext
 
 records = st.builds(
@@ -309,6 +312,53 @@ def test_no_other_file_is_reached(tmp_path, name):
     assert world.captures.path(name) is None
     assert not world.captures.delete(name)
     assert (tmp_path / "key").exists()
+
+
+BITCOIN = {"network": "n", "protocol": "bitcoin", "agent": "/\x1b[2Jclear/"}
+
+
+def shown(tmp_path, *options, head=BITCOIN, parts=()):
+    """What the command prints of a capture of a ping in two reads, its pong, and half a message more."""
+    path = tmp_path / "b.p2pcap"
+    ping, pong = (frame(REGTEST.magic, kind, bytes(8)) for kind in ("ping", "pong"))
+    said = parts or [(0.5, "in", ping[:7]), (1.0, "in", ping[7:] + ping[:9]), (1.5, "out", pong)]
+    path.write_bytes(encode_head(head) + b"".join(encode_record(Record(*one)) for one in said))
+    return CliRunner().invoke(show, [str(path), *options])
+
+
+def test_the_command_says_what_messages_mean_where_the_protocol_is_installed(tmp_path):
+    said = shown(tmp_path)
+    assert said.output == (
+        "network: n, protocol: bitcoin, agent: /?[2Jclear/\n"
+        '    1.000000 in        32 ping         "nonce": "0000000000000000"\n'
+        '    1.500000 out       32 pong         "nonce": "0000000000000000"\n'
+        "    1.500000 in         9 ?            (the stream ends within a message)\n"
+    )
+    assert len(shown(tmp_path, "--type", "pong").output.splitlines()) == 2
+    assert "pong" not in shown(tmp_path, "--way", "in").output
+    lines = [json.loads(line) for line in shown(tmp_path, "--json", "--way", "out").output.splitlines()]
+    assert (lines[1]["type"], lines[1]["fields"], lines[1]["size"]) == ("pong", {"nonce": "0" * 16}, 32)
+    assert '"nonce...' in shown(tmp_path, "--characters", "6").output
+
+
+def test_the_command_shows_reads_where_it_is_told_to_or_can_not_decode(tmp_path):
+    assert len(shown(tmp_path, "--raw").output.splitlines()) == 4
+    assert len(shown(tmp_path, "--raw", "--way", "out").output.splitlines()) == 2
+    for head in ({"network": "n"}, {"protocol": "unheard-of"}, {"protocol": "mainline"}, {"protocol": 5}):
+        said = shown(tmp_path, head=head)
+        assert (said.exit_code, len(said.output.splitlines())) == (0, 4), head
+        assert shown(tmp_path, "--decode", head=head).exit_code == 1
+        assert shown(tmp_path, "--type", "ping", head=head).exit_code == 1
+    assert "leave out --raw" in shown(tmp_path, "--raw", "--type", "ping").output
+
+
+def test_nothing_that_a_peer_said_reaches_the_terminal_but_as_plain_characters(tmp_path):
+    nasty = b"\x1b]0;owned\x07\r\n\x9b31m"
+    reject = frame(REGTEST.magic, "reject", b"\x02tx\x01" + bytes([len(nasty)]) + nasty)
+    parts = [(0.0, "in", reject), (0.1, "in", nasty)]
+    for options in ((), ("--raw",), ("--json",)):
+        output = shown(tmp_path, *options, parts=parts).output
+        assert all(sign == "\n" or sign.isprintable() for sign in output), output
 
 
 def test_the_command_shows_it(tmp_path):
