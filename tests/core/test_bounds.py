@@ -8,6 +8,7 @@ from twisted.internet.protocol import Protocol
 
 from p2pframe.config.settings import Limits
 from p2pframe.core.events import Events
+from p2pframe.model import Fact, Floor
 from p2pframe.plugin import Bound, PluginConfig, Size, bound, bound_of, is_live
 from p2pframe.testing.context import FakeMetrics
 
@@ -113,6 +114,18 @@ def test_what_is_said_of_a_plugin_that_can_not_say_it_is_nothing(cluster, monkey
     place.instance.__class__ = Broken
     assert of(node, "networks.chat.limits.visits").used == 0
     assert [type(one.value) for one in flush_logged_errors()] == [ValueError]
+
+
+def test_what_is_done_about_a_peer_is_counted_by_rule_and_action(cluster):
+    node = cluster.start(NODE)
+    cluster.start("10.1.0.2", peers=(NODE,))
+    cluster.net.run(5.0)
+    network = node.networks["chat"]
+    (session,) = network.sessions.values()
+    network.observe(session, Fact("test", Floor.NOTE, proven=True))
+    assert "p2pframe_decisions_total" in node.view.numbers() and not node.view.numbers()["p2pframe_decisions_total"]
+    network.observe(session, Fact("test", Floor.END_AND_DISCOURAGE, proven=True))
+    assert node.view.numbers()["p2pframe_decisions_total"] == {("chat", "floor", "discourage"): 1}
 
 
 @pytest.mark.parametrize("before", [None, 5])
