@@ -132,27 +132,32 @@ class Spreads:
 
     def announced(self, session: SessionId, topic: Topic, ids: Sequence[ItemId], now: float) -> None:
         """A peer says that it has these."""
-        records = self.records
+        find, room = self.records.get, 0
         for id in ids:
-            record = records.get((topic, id))
+            record = find((topic, id))
             if record is not None:
                 record.heard_from += 1
-                if len(record.delays) < self._limits().spread_peers:
+                delays = record.delays
+                room = room or self._limits().spread_peers
+                if len(delays) < room:
                     record.announcers.append(session)
-                    record.delays.append(now - record.started)
+                    delays.append(now - record.started)
                 else:
                     self._turned_away.add(1, "peers")
 
     def told(self, session: SessionId, topic: Topic, items: Sequence[Item]) -> None:
         """A peer is told of these."""
-        records = self.records
+        find, room, now = self.records.get, 0, 0.0
         for item in items:
-            record = records.get((topic, item.id))
+            record = find((topic, item.id))
             if record is not None:
                 record.told += 1
-                if len(record.told_of) < self._limits().spread_peers:
+                if not room:
+                    room, now = self._limits().spread_peers, self._seconds()
+                delays = record.told_delays
+                if len(delays) < room:
                     record.told_of.append(session)
-                    record.told_delays.append(self._seconds() - record.started)
+                    delays.append(now - record.started)
                 else:
                     self._turned_away.add(1, "peers")
 
