@@ -90,7 +90,7 @@ class Bursts:
 
     def sample(self, networks: list[str], numbers: Numbers, now: float) -> None:
         """Called every few seconds."""
-        for gone in self._baselines.keys() - set(networks):
+        for gone in [name for name in self._baselines if name not in networks]:
             del self._baselines[gone]
         for name in networks:
             self._baselines.setdefault(name, Baseline()).sample(_connections(name, numbers), now)

@@ -57,7 +57,7 @@ class Silences:
 
     def sample(self, networks: Sequence[str], numbers: Numbers, now: float) -> None:
         """Called every few seconds with those to look at."""
-        for gone in self._of.keys() - set(networks):
+        for gone in [name for name in self._of if name not in networks]:
             del self._of[gone]
         totals: dict[str, float] = {}
         for (name, _topic, outcome), count in numbers.get("p2pframe_items_total", {}).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+# real world: secrets: the name of a file that is still being fetched, on the disk of who asks
 import os
 import re
 import secrets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+# real world: twisted.internet.reactor: a command of a terminal, drawn by the clock of who looks
 import json
 import sys
 from collections import deque
