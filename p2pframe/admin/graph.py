@@ -129,7 +129,7 @@ def _kind(peer: Peer, by: By, groups: dict[str, Kind]) -> Kind:
 
 def _radius(peer: Peer, count: int, letter: bool) -> float:
     # A thousand marks of full size would lie on one another; one with a letter has room for it.
-    largest = 10.0 if count <= 100 else 7.0
+    largest = 14.0 if count <= 40 else 10.0 if count <= 100 else 7.0
     if letter:
         return largest
     score = peer.score

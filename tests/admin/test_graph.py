@@ -30,7 +30,7 @@ def test_everybody_is_in_the_drawing_once_and_those_of_a_netgroup_are_neighbours
     assert all(0 < dot.x < SIZE and 0 < dot.y < SIZE for dot in dots)
     groups = [dot.peer.netgroup for dot in dots]
     assert groups == sorted(groups)
-    assert all(1 <= dot.width <= 5 and 4 <= dot.radius <= 10 for dot in dots)
+    assert all(1 <= dot.width <= 5 and 4 <= dot.radius <= 14 for dot in dots)
 
 
 def test_the_largest_netgroup_is_named_first():
