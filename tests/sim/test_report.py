@@ -20,6 +20,7 @@ from p2pframe.sim.report.folder import FILES, WITHOUT_PAGE
 from p2pframe.sim.report.model import visible
 from p2pframe.sim.report.terminal import show
 from p2pframe.sim.results import TIME, Curve, FaultNote, Judgement, ResultsError, RunResult
+from p2pframe.sim.world_graph import WorldGraph, WorldNode
 
 WRITTEN = [name for name in FILES if name not in ("nodes.csv", "edges.csv")]
 """Of runs without a graph; see test_world_graph."""
@@ -237,7 +238,10 @@ def test_faults_are_shaded_where_the_curve_is_over_the_runs_time(page_of_one, pa
 
 def test_the_same_results_make_the_same_page_in_any_process(tmp_path):
     (tmp_path / "in").mkdir()
-    write(sweep(), OutputFolder(tmp_path / "in"))
+    report = sweep()
+    nodes = [WorldNode(f"host-{number}", "hosts", f"v4:{number % 7}", True) for number in range(60)]
+    report.results[0].graphs = [WorldGraph("graph", "net", 9.0, nodes, [(n, n * 7 % 60, 1) for n in range(60)])]
+    write(report, OutputFolder(tmp_path / "in"))
     again = "import sys; from p2pframe.sim.report import *;write(read(sys.argv[1]), OutputFolder(sys.argv[2]))"
     environment = {**os.environ, "PYTHONHASHSEED": "77"}
     subprocess.run([sys.executable, "-c", again, tmp_path / "in", tmp_path / "out"], check=True, env=environment)
