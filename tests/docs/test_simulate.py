@@ -147,6 +147,7 @@ measures:
   scores: {network: bitcoin}
   addresses: {network: bitcoin}
   lookups: {network: mainline}
+  graph: {network: bitcoin}
 """
 
 
@@ -154,6 +155,7 @@ def test_the_reference_explains_every_value_that_a_run_gives_and_no_other(checko
     (checkout / "scenario.yaml").write_text(EVERY_MEASURE)
     result = run(Job("scenario.yaml"))
     assert result.ok and {name.split(".")[0] for name in result.values} == {*MEASURES, "workload"}
+    assert result.graphs
     given = set()
     for name in result.values:
         measure, *rest = name.split(".")
