@@ -55,6 +55,7 @@ class Api:
         self.cards = Cards(view)
         self.streams = Streams(context.reactor, most_streams)
         self._happening = Source(view.events, view.subscribe, _told)
+        self._description: bytes | None = None
         self._versions: deque[values.Version] = deque(maxlen=_HISTORY)
         self._forgotten: Mapping[str, values.Plain] = {}
         """What was set before the oldest change that is remembered."""
@@ -92,7 +93,8 @@ class Api:
                   status=204, refusals=(404,)),
             Route("POST", V1 + "/connect", operator, "Dial a peer once.", self.connect, None, v.Connect, v.Connected,
                   refusals=(404, 409)),
-            Route("GET", V1 + "/bans", viewer, "Who is kept out, and why.", self.bans, answer=v.Penalties),
+            Route("GET", V1 + "/bans", viewer, "Who is kept out, and why.", self.bans, v.BansQuery,
+                  answer=v.Penalties),
             Route("POST", V1 + "/bans", operator, "Keep somebody out; ends its sessions.", self.ban, None, v.Ban,
                   status=204),
             Route("POST", V1 + "/bans/lift", operator, "Let somebody in again.", self.unban, None, v.Unban,
@@ -220,8 +222,12 @@ class Api:
         return rows.peer(found.session, self.context.reactor.seconds())
 
     def bans(self, call: Call) -> values.Penalties:
-        """All."""
-        return values.Penalties(penalties=[rows.penalty(one) for one in self.view.penalties()])
+        """A page of them."""
+        cursor, limit = _cursor(call.query.cursor), call.query.limit
+        offset = cursor[0] if cursor else 0
+        found = self.view.penalties(offset, limit + 1)
+        more = _next([offset + limit]) if len(found) > limit else None
+        return values.Penalties(penalties=[rows.penalty(one) for one in found[:limit]], next=more)
 
     def events(self, call: Call) -> values.Events:
         """Those that are still kept."""
@@ -317,7 +323,10 @@ class Api:
 
     def description(self, call: Call) -> Reply:
         """Made of the routes themselves."""
-        return Reply(document(self.described, self.version))
+        if self._description is None:
+            # It takes 60 ms, and the routes are what they are.
+            self._description = document(self.described, self.version)
+        return Reply(self._description)
 
     def stream(self, call: Call) -> Streaming:
         """Events as they come; who reads too slowly is ended, and goes on where it was."""

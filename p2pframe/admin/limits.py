@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from p2pframe.admin import rows
 from p2pframe.admin import values_limits as values
 from p2pframe.admin.access import Role
-from p2pframe.admin.rendering import Made
+from p2pframe.admin.rendering import Lazily, Made
 from p2pframe.admin.routes import Call, Route
 from p2pframe.admin.section import Maker
 from p2pframe.interfaces import BoundView, Event, IContext, INodeView
@@ -31,6 +31,8 @@ LATELY = 300.0
 """Seconds that count as lately."""
 REFUSALS = 200
 """Refusals that the page shows."""
+PENALTIES = 500
+"""Bans and discouragements that the page shows."""
 KINDS = ("peer.refused", "peer.judged", "peer.banned", "session.closed")
 _LOOKS = 50
 """Times that a page of the API looks further back for what is a refusal, before it says where to go on."""
@@ -119,9 +121,10 @@ class LimitsSection:
         """Who is kept out, who was refused, and the bounds."""
         bounds = self._view.bounds()
         refusals, _ = self._refusals(bounds, None, REFUSALS)
+        penalties = self._view.penalties(0, PENALTIES + 1)
         return self._maker.made(
             "bans.html", call, "/bans", title="Bans and limits", limits=self._limits(bounds), refusals=refusals,
-            penalties=[rows.penalty(one) for one in self._view.penalties()],
+            penalties=Lazily(penalties[:PENALTIES], rows.penalty), more=len(penalties) > PENALTIES,
             networks=[one.name for one in self._view.networks()],
         )  # fmt: skip
 

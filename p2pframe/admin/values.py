@@ -290,10 +290,18 @@ class Penalty(Closed):
     automatic: bool
 
 
+class BansQuery(Closed):
+    """From where on, and how many."""
+
+    cursor: Cursor | None = None
+    limit: int = Field(100, ge=1, le=1000)
+
+
 class Penalties(Closed):
-    """All that are in force."""
+    """Those in force, bans first, the latest of each scope and kind first; `next` is the cursor of the next page."""
 
     penalties: list[Penalty]
+    next: str | None
 
 
 class Happened(Closed):

@@ -12,6 +12,7 @@ import ipaddress
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Literal
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -76,11 +77,12 @@ class _Scope:
         self.networks: dict[int, dict[int, dict[object, Penalty]]] = {4: {}, 6: {}}
 
     def __iter__(self) -> Iterator[Penalty]:
-        yield from self.ids.values()
-        yield from self.names.values()
+        """Of each table the latest first."""
+        yield from reversed(self.ids.values())
+        yield from reversed(self.names.values())
         for tables in self.networks.values():
             for table in tables.values():
-                yield from table.values()
+                yield from reversed(table.values())
 
     def table(self, place: _Place) -> dict[object, Penalty]:
         """The table that a place is in."""
@@ -308,12 +310,15 @@ class BanList:
                 del self._discouraged[network, address.host]
         return None
 
-    def penalties(self) -> Sequence[Penalty]:
-        """Everything in force, by scope and subject; bans first."""
+    def penalties(self, offset: int = 0, limit: int | None = None) -> Sequence[Penalty]:
+        """What is in force, bans first; of each scope and kind of subject the latest first.
+
+        There may be very many, so they come as they are kept: who wants a few waits for no sorting of all.
+        """
         now = self._time()
-        bans = [penalty for scope in self._scopes.values() for penalty in scope if penalty.until > now]
-        bans.sort(key=lambda penalty: (penalty.scope, penalty.subject))
-        return [*bans, *(penalty for penalty in self._discouraged.values() if penalty.until > now)]
+        kept = chain(*self._scopes.values(), reversed(self._discouraged.values()))
+        in_force = (penalty for penalty in kept if penalty.until > now)
+        return list(islice(in_force, offset, None if limit is None else offset + limit))
 
     def sweep(self) -> Deferred[None]:
         """Drop what has run out, from memory and storage. Called now and then (a minute apart is plenty)."""

@@ -60,9 +60,9 @@ class View:
             for snapshot in one.snapshots()
         ]
 
-    def penalties(self) -> Sequence[Penalty]:
+    def penalties(self, offset: int = 0, limit: int | None = None) -> Sequence[Penalty]:
         """See `INodeView.penalties`."""
-        return self._node.bans.penalties()
+        return self._node.bans.penalties(offset, limit)
 
     def events(self, after: int = 0, limit: int = 1000) -> Sequence[Event]:
         """See `INodeView.events`."""

@@ -282,8 +282,11 @@ class INodeView(Interface):
     def sessions(network: str | None = None) -> Sequence[SessionSnapshot]:
         """Every session, by network and id."""
 
-    def penalties() -> Sequence[Penalty]:
-        """Bans and discouragements in force."""
+    def penalties(offset: int = 0, limit: int | None = None) -> Sequence[Penalty]:
+        """Bans and discouragements in force, bans first, the latest of each scope and kind first; at most `limit`.
+
+        There may be a hundred thousand (`node.bans`, `node.discouraged`): who shows them asks for some at a time.
+        """
 
     def events(after: int = 0, limit: int = 1000) -> Sequence[Event]:
         """Events with a number greater than `after` that are still kept (`node.events`), oldest first."""

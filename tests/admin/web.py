@@ -63,6 +63,7 @@ class View(StandInView):
         self.lines, self.followers = [], []
         self.say(text, "error", text, text, **{text: text})
         self.busy = 0.0
+        self.kept_out = 1
         self.shown = {"networks": {"net": {"key": "***"}}}
 
     def networks(self):
@@ -99,8 +100,10 @@ class View(StandInView):
             ended, self.text, self.text,
         )  # fmt: skip
 
-    def penalties(self):
-        return [Penalty("192.0.2.9", "node", Action.BAN, "rule", self.text, self.text, 0.0, 2e9)]
+    def penalties(self, offset=0, limit=None):
+        found = [Penalty(f"192.0.2.{9 + number}", "node", Action.BAN, "rule", self.text, self.text, 0.0, 2e9)
+                 for number in range(self.kept_out)]  # fmt: skip
+        return found[offset:] if limit is None else found[offset : offset + limit]
 
     def events(self, after=0, limit=1000):
         return [one for one in self.kept if one.number > after][:limit]

@@ -222,7 +222,7 @@ def test_a_full_list_drops_automatic_bans_and_never_the_operators():
         done(world.bans.ban(f"10.0.0.{number}", "net", 1000.0 + number, "rule", "x", automatic=True))
     assert len(world.bans) == 10
     subjects = [p.subject for p in world.bans.penalties()]
-    assert [s for s in subjects if s.startswith("192")] == [f"192.0.2.{n}" for n in range(4)]
+    assert [s for s in subjects if s.startswith("192")] == [f"192.0.2.{n}" for n in (3, 2, 1, 0)], "the latest first"
     assert world.action("10.0.0.99") is Action.BAN
     assert len(done(world.namespace.scan(b"ban/"))) == 10
     assert world.metrics.value("bans_turned_away", "ban") == 94
@@ -261,3 +261,17 @@ def test_a_full_list_answers_in_microseconds():
     address = PeerAddress.of("192.0.2.1", 1)
     with Work(500):
         bans.check(address, None, "net")
+
+
+def test_some_of_a_long_list_are_had_without_the_others():
+    world = World(bans=1000)
+    for number in range(300):
+        done(world.bans.ban(f"10.0.{number // 256}.{number % 256}", "node", 60.0, "operator", "x"))
+    for number in range(300):
+        world.bans.discourage(PeerAddress.of(f"10.1.{number // 256}.{number % 256}", 1), "net", "rule", "x")
+    everything = world.bans.penalties()
+    assert [p.subject for p in everything[:2]] == ["10.0.1.43", "10.0.1.42"], "bans first, the latest first"
+    assert everything[300].subject == "10.1.1.43"
+    pages = [world.bans.penalties(offset, 250) for offset in (0, 250, 500)]
+    assert [one for page in pages for one in page] == everything
+    assert world.bans.penalties(1000, 10) == []

@@ -70,7 +70,7 @@ def peer(id: str, network: str | None, **given: Any) -> None:
 def bans(**given: Any) -> None:
     """List who is kept out, and why."""
     node = Asked(given)
-    answer = node.ask(lambda client: client.get("/bans"))
+    answer = node.ask(lambda client: client.pages("/bans", "penalties"))
     if not node.printed(answer):
         from p2pframe.admin.values import Penalties
         from p2pframe.cli.remote import show

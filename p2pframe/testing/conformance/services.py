@@ -194,7 +194,7 @@ class StandInView:
         """None."""
         return []
 
-    def penalties(self) -> Sequence[Penalty]:
+    def penalties(self, offset: int = 0, limit: int | None = None) -> Sequence[Penalty]:
         """None."""
         return []
 

@@ -1,0 +1,40 @@
+"""Lists that peers make long: none is answered, or shown, whole."""
+
+from urllib.parse import quote
+
+import pytest_twisted
+
+from p2pframe.admin.limits import PENALTIES
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_is_kept_out_comes_in_pages(web):
+    web.view.kept_out = 2100
+    found, cursor, pages = [], None, 0
+    while cursor is not None or not pages:
+        more = "" if cursor is None else f"&cursor={quote(cursor)}"
+        answer = await web.ask(path=f"/api/v1/bans?limit=1000{more}", **web.viewer)
+        assert answer.status == 200
+        assert len(answer.json["penalties"]) <= 1000
+        found += [one["subject"] for one in answer.json["penalties"]]
+        cursor, pages = answer.json["next"], pages + 1
+    assert found == [f"192.0.2.{9 + number}" for number in range(2100)]
+    assert pages == 3
+    assert len((await web.ask(path="/api/v1/bans", **web.viewer)).json["penalties"]) == 100
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_page_shows_the_latest_who_are_kept_out_and_says_that_there_are_more(web):
+    web.view.kept_out = PENALTIES
+    text = (await web.ask(path="/bans", **web.viewer)).body.decode()
+    assert text.count("data-key=\"node/192.0.2.") == PENALTIES and "These are the latest" not in text
+    web.view.kept_out = 10_000
+    text = (await web.ask(path="/bans", **web.viewer)).body.decode()
+    assert text.count("data-key=\"node/192.0.2.") == PENALTIES
+    assert f"These are the latest {PENALTIES}" in text
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_description_of_the_api_is_made_once(web):
+    one, other = [await web.ask(path="/api/v1/openapi.json", **web.viewer) for _ in range(2)]
+    assert one.body == other.body and one.json["paths"]["/api/v1/bans"]
