@@ -341,7 +341,8 @@ class AdminSite(Site):
         except (ValueError, RecursionError):
             raise Problem(400, "Bad request", "the body is no JSON, or names something twice") from None
         try:
-            return route.body.model_validate_json(data)
+            # A number in quotes is no number: what is described is what is taken.
+            return route.body.model_validate_json(data, strict=True)
         except ValidationError as error:
             raise _invalid(error) from None
 

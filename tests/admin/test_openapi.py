@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import socket
 import subprocess
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 from urllib.parse import quote
+from urllib.request import Request, urlopen
 
 import pytest
 import pytest_twisted
@@ -18,7 +21,7 @@ from p2pframe.admin.access import Role
 from p2pframe.admin.openapi import is_described
 from tests.admin.web import OPERATOR
 from tests.interop.configs import NETWORK
-from tests.interop.processes import P2PNode, free_port
+from tests.interop.processes import P2PNode, free_port, wait_until
 
 
 @pytest_twisted.async_yield_fixture
@@ -123,27 +126,109 @@ def test_schemathesis_finds_nothing(tmp_path):
     port = free_port()
     admin = {"plugin": "admin", "listen": f"127.0.0.1:{port}",
              "tokens": [{"name": "tests", "role": "operator", "file": str(token)}]}  # fmt: skip
-    config = {
-        "networks": {"bitcoin": NETWORK | {"discovery": []}}, "storage": {"plugin": "memory"}, "applications": [admin]
-    }  # fmt: skip
-    (tmp_path / "schemathesis.toml").write_text(SCHEMATHESIS)
+    plugins = {"node": {"plugin_path": [str(Path(__file__).parents[2] / "plugins")]}}
     with ExitStack() as stack:
+        miner = {"plugin": "miner", "network": "bitcoin", "interval": "1s"}
+        others = [
+            stack.enter_context(
+                P2PNode(f"other-{number}", tmp_path, plugins | {"networks": {"bitcoin": NETWORK | {"discovery": []}},
+                        "storage": {"plugin": "memory"}, "applications": [miner] if not number else []})
+            ).start() for number in range(2)
+        ]  # fmt: skip
+        peers = [{"plugin": "static", "peers": [one.address for one in others]}]
+        config = plugins | {
+            "networks": {"bitcoin": NETWORK | {"discovery": peers}}, "storage": {"plugin": "memory"},
+            "applications": [admin, {"plugin": "tip-watch", "network": "bitcoin"}],
+        }  # fmt: skip
         node = stack.enter_context(P2PNode("ours", tmp_path, config))
         node.start("node started")
+        known = _what_there_is(node, port, others)
+        (tmp_path / "schemathesis.toml").write_text(SCHEMATHESIS.format(**known))
         done = subprocess.run(
             [sys.executable, "-m", "schemathesis.cli", "run", f"http://127.0.0.1:{port}/api/v1/openapi.json",
-             "-H", f"Authorization: Bearer {OPERATOR}", "--no-color", "--seed", "1", "-n", "40"],
+             "-H", f"Authorization: Bearer {OPERATOR}", "--no-color", "--seed", "1", "-n", "25"],
             cwd=tmp_path, capture_output=True, text=True, timeout=280,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:] + node.tail()
         assert re.search(r"\d+ passed", done.stdout), done.stdout[-2000:]
+        assert _api(port, "/peers/bitcoin/{id}/inspect".format(**known))["inspecting"]["kept"], "it was there until now"
         node.stop()
 
 
+def _api(port, path, body=None, method=None):
+    headers = {"Authorization": f"Bearer {OPERATOR}", "Content-Type": "application/json"}
+    data = None if body is None else json.dumps(body).encode()
+    asked = Request(f"http://127.0.0.1:{port}/api/v1{path}", data, headers, method=method)
+    with urlopen(asked, timeout=20) as answer:
+        said = answer.read()
+    return json.loads(said) if said else None
+
+
+def _what_there_is(node, port, others):
+    """Peers, a message, a capture, an item, a ban, somebody who was refused: what paths name."""
+    def peers():
+        found = [one for one in _api(port, "/peers")["peers"] if one["state"] == "open"]
+        return len(found) == len(others) and {one["address"]: one["id"] for one in found}
+
+    ids = wait_until("there are peers", peers, 30.0, node.tail)
+    first, second = [ids[one.address] for one in others]
+    captured = []
+    for id in (first, second):
+        _api(port, f"/peers/bitcoin/{id}/inspect", method="POST")
+        captured.append(_api(port, f"/peers/bitcoin/{id}/capture", {"seconds": 600})["name"])
+    _api(port, f"/peers/bitcoin/{second}/capture/stop", method="POST")
+    _api(port, f"/peers/bitcoin/{second}/capture", {"seconds": 600})
+    _api(port, "/bans", {"subject": "127.0.0.9", "duration": 1e6, "reason": "for the test"})
+    with socket.create_connection(("127.0.0.1", node.port), source_address=("127.0.0.9", 0)) as refused:
+        refused.recv(1)
+    wait_until("it is refused", lambda: _api(port, "/refusals")["refusals"], 10.0, node.tail)
+    path = f"/peers/bitcoin/{first}/inspect"
+    wait_until("a message is seen", lambda: _api(port, path)["messages"], 30.0, node.tail)
+    [item, *_] = wait_until(
+        "an item spreads", lambda: _api(port, "/networks/bitcoin/spreads")["spreads"], 60.0, node.tail
+    )
+    [page, *_] = _api(port, "/pages")["pages"]
+    return {"id": first, "going": second, "topic": item["topic"], "item": item["id"], "page": page["name"],
+            "capture": captured[0], "over": captured[1]}  # fmt: skip
+
+
 SCHEMATHESIS = """\
+# Of what there is, so that more than 404 is looked at; what there is not has tests of its own.
+[parameters]
+"path.network" = "bitcoin"
+"path.id" = "{id}"
+"path.topic" = "{topic}"
+"path.item" = "{item}"
+"path.number" = "1"
+
+[[operations]]
+include-path = "/api/v1/captures/{{name}}"
+parameters = {{ "path.name" = "{capture}" }}
+
+[[operations]]
+include-path = "/api/v1/captures/{{name}}/delete"
+parameters = {{ "path.name" = "{over}" }}
+
+[[operations]]
+include-path = "/api/v1/pages/{{name}}"
+parameters = {{ "path.name" = "{page}" }}
+
+# What ends a session, or what was begun of it, is done to another one.
+[[operations]]
+include-path = "/api/v1/peers/{{network}}/{{id}}/disconnect"
+parameters = {{ "path.id" = "{going}" }}
+
+[[operations]]
+include-path = "/api/v1/peers/{{network}}/{{id}}/inspect/stop"
+parameters = {{ "path.id" = "{going}" }}
+
+[[operations]]
+include-path = "/api/v1/peers/{{network}}/{{id}}/capture/stop"
+parameters = {{ "path.id" = "{going}" }}
+
 # A stream has no end, and a dial goes out into the world.
 [[operations]]
-include-path = "/api/v1/events/stream"
+include-path-regex = "/stream$"
 enabled = false
 
 [[operations]]
