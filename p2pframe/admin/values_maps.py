@@ -44,10 +44,10 @@ class Spreads(Closed):
 
 
 class SpreadsQuery(Closed):
-    """How many of them, and of which topic."""
+    """How many of them, and of which topic. Each is reckoned from what some hundred peers said, which takes time."""
 
     topic: Short | None = None
-    limit: int = Field(100, ge=1, le=1000)
+    limit: int = Field(100, ge=1, le=200)
 
 
 class SpreadPeer(Closed):

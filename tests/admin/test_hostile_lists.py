@@ -38,3 +38,9 @@ async def test_the_page_shows_the_latest_who_are_kept_out_and_says_that_there_ar
 async def test_the_description_of_the_api_is_made_once(web):
     one, other = [await web.ask(path="/api/v1/openapi.json", **web.viewer) for _ in range(2)]
     assert one.body == other.body and one.json["paths"]["/api/v1/bans"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_of_what_is_dear_to_reckon_less_is_told_at_once(web):
+    assert (await web.ask(path="/api/v1/networks/net/spreads?limit=200", **web.viewer)).status == 200
+    assert (await web.ask(path="/api/v1/networks/net/spreads?limit=201", **web.viewer)).status == 422
