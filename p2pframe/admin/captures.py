@@ -79,7 +79,11 @@ class CaptureFiles:
         path = self._captures.path(call.path["name"])
         if path is None:
             raise Problem(404, "Not found", "there is no such capture")
-        data = await self._api.context.work(path.read_bytes)
+        try:
+            data = await self._api.context.work(path.read_bytes)
+        except FileNotFoundError:
+            # Its capture has made room meanwhile.
+            raise Problem(404, "Not found", "there is no such capture any more") from None
         self._api.audit.note(call, "capture read", file=path.name)
         headers = [("Content-Disposition", f'attachment; filename="{path.name}"')]
         return Reply(data, "application/octet-stream", headers=headers)

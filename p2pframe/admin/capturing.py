@@ -187,10 +187,14 @@ class Captures:
         found = []
         for path in self._folder.glob("*.p2pcap") if self._folder.is_dir() else ():
             if _NAME.match(path.name) and path.is_file():
+                try:
+                    size = path.stat().st_size
+                except FileNotFoundError:
+                    continue  # a thread has just removed it: a capture made room for what it goes on with
                 key = under_way.get(path.name)
                 began = path.name.partition("-")[0]
                 time = float(began) if began.isdigit() else 0.0
-                found.append(CaptureFile(path.name, path.stat().st_size, key is not None, time, key))
+                found.append(CaptureFile(path.name, size, key is not None, time, key))
         return sorted(found, key=_order)
 
     def path(self, name: str) -> Path | None:

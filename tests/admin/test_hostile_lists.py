@@ -1,5 +1,6 @@
 """Lists that peers make long: none is answered, or shown, whole."""
 
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest_twisted
@@ -44,3 +45,27 @@ async def test_the_description_of_the_api_is_made_once(web):
 async def test_of_what_is_dear_to_reckon_less_is_told_at_once(web):
     assert (await web.ask(path="/api/v1/networks/net/spreads?limit=200", **web.viewer)).status == 200
     assert (await web.ask(path="/api/v1/networks/net/spreads?limit=201", **web.viewer)).status == 422
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_capture_that_makes_room_while_it_is_looked_at_is_not_there(web, monkeypatch):
+    folder = web.context.data_dir / "captures"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}-1-net-1.p2pcap").write_bytes(b"x")
+    going = folder / "1-1-net-1.p2pcap"
+    usual = Path.is_file
+
+    def is_file(path):
+        found = usual(path)
+        if path == going:
+            path.unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+    answer = await web.ask(path="/api/v1/captures", **web.operator)
+    assert [one["name"] for one in answer.json["captures"]] == ["0-1-net-1.p2pcap", "2-1-net-1.p2pcap"]
+    monkeypatch.undo()
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: path.unlink() or read(path))
+    assert (await web.ask(path="/api/v1/captures/2-1-net-1.p2pcap", **web.operator)).status == 404
