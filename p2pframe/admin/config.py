@@ -135,7 +135,7 @@ class AdminConfig(PluginConfig):
         0.015,
         gt=0,
         le=1,
-        description="Share of a CPU that open pages may take to refresh themselves.",
+        description="Share of a CPU that the open pages of each role may take to refresh themselves.",
         counter="admin_requests",
         label=("refresh", "kept"),
     )

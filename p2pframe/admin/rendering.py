@@ -21,7 +21,7 @@ SLICE = 0.004
 PIECES = 64
 """Pieces of a template between two looks at the clock."""
 KEPT = 16
-"""Pages that are kept for others."""
+"""Pages that are kept for others, for each role: what one asks for holds up, or pushes out, nothing of another's."""
 LONGEST = 60.0
 """Seconds after which a page that refreshes itself is made anew, whatever it takes."""
 SOONEST = 1.0
@@ -81,53 +81,55 @@ class Rendering:
         self._clock = clock
         self._share = share
         self._counted = counted
-        self._kept: dict[object, Shown] = {}
+        self._kept: dict[object, dict[object, Shown]] = {}
+        """By role, and what was asked for."""
         self._under_way: dict[object, list[Deferred[Shown]]] = {}
-        self._free = 0.0
-        """When the time is paid for that refreshing has taken."""
+        self._free: dict[object, float] = {}
+        """When the time is paid for that refreshing has taken, by role."""
         self._number = 0
 
-    def after(self) -> float:
-        """In how many seconds it is of use to refresh again."""
-        return max(SOONEST, self._free - self._clock.seconds())
+    def after(self, role: object = None) -> float:
+        """In how many seconds it is of use to who has a role to refresh again."""
+        return max(SOONEST, self._free.get(role, 0.0) - self._clock.seconds())
 
-    async def opened(self, key: object, begin: Callable[[], Made]) -> Shown:
+    async def opened(self, key: object, begin: Callable[[], Made], role: object = None) -> Shown:
         """The page as it is now."""
-        return await self._make(key, begin, [0.0])
+        return await self._make(key, begin, [0.0], role)
 
-    async def refreshed(self, key: object, begin: Callable[[], Made]) -> Shown:
-        """The page as it is now, or as it was when there was time for it."""
+    async def refreshed(self, key: object, begin: Callable[[], Made], role: object = None) -> Shown:
+        """The page as it is now, or as it was when there was time for it. `role` is that of who asks."""
         now = self._clock.seconds()
-        kept = self._kept.get(key)
-        if kept is not None and (now < min(self._free, kept.time + LONGEST) or now - kept.time < SOONEST):
+        kept = self._kept.get(role, {}).get(key)
+        free = self._free.get(role, 0.0)
+        if kept is not None and (now < min(free, kept.time + LONGEST) or now - kept.time < SOONEST):
             self._counted("kept")
             return kept
-        waiting = self._under_way.get(key)
+        waiting = self._under_way.get((role, key))
         own: Deferred[Shown] = Deferred()
         if waiting is not None:
             self._counted("shared")
             waiting.append(own)
         else:
             self._counted("made")
-            self._under_way[key] = [own]
+            self._under_way[role, key] = [own]
             # By itself: whoever asked first may go, and the others wait for it still.
-            Deferred.fromCoroutine(self._made_for_all(key, begin))
+            Deferred.fromCoroutine(self._made_for_all(key, begin, role))
         return await own
 
-    async def _made_for_all(self, key: object, begin: Callable[[], Made]) -> None:
+    async def _made_for_all(self, key: object, begin: Callable[[], Made], role: object) -> None:
         spent = [0.0]
         result: Shown | Failure
         try:
-            result = await self._make(key, begin, spent)
+            result = await self._make(key, begin, spent, role)
         except Exception:  # noqa: BLE001 - told to all who wait for it
             result = Failure()
         now = self._clock.seconds()
-        self._free = min(max(self._free, now) + spent[0] / self._share(), now + LONGEST)
-        for one in self._under_way.pop(key):
+        self._free[role] = min(max(self._free.get(role, 0.0), now) + spent[0] / self._share(), now + LONGEST)
+        for one in self._under_way.pop((role, key)):
             if not one.called:
                 one.callback(result)
 
-    async def _make(self, key: object, begin: Callable[[], Made], spent: list[float]) -> Shown:
+    async def _make(self, key: object, begin: Callable[[], Made], spent: list[float], role: object) -> Shown:
         clock = self._clock
         pieces: list[str] = []
         start = clock.seconds()
@@ -142,11 +144,12 @@ class Rendering:
         spent[0] += clock.seconds() - start
         self._number += 1
         shown = Shown(text, made.status, f'"{self._number}"', clock.seconds())
-        self._kept.pop(key, None)
+        kept = self._kept.setdefault(role, {})
+        kept.pop(key, None)
         if made.status == 200:
-            self._kept[key] = shown
-            if len(self._kept) > KEPT:
-                del self._kept[next(iter(self._kept))]
+            kept[key] = shown
+            if len(kept) > KEPT:
+                del kept[next(iter(kept))]
         return shown
 
 

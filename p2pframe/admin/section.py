@@ -94,11 +94,11 @@ class Maker:
         )  # fmt: skip
         rendering = self._rendering
         if "x-refresh" not in call.headers:
-            shown = await rendering.opened(key, begin)
+            shown = await rendering.opened(key, begin, call.role)
             headers = []
         else:
-            shown = await rendering.refreshed(key, begin)
-            headers = [("X-Refresh-After", f"{rendering.after():.1f}")]
+            shown = await rendering.refreshed(key, begin, call.role)
+            headers = [("X-Refresh-After", f"{rendering.after(call.role):.1f}")]
             if call.headers.get("if-none-match") == shown.tag:
                 return Reply(status=304, content_type="", headers=headers)
         headers.append(("ETag", shown.tag))

@@ -392,6 +392,10 @@ class AdminSite(Site):
     def _write(self, request: Any, reply: Reply) -> None:
         if request._disconnected:
             return
+        if request.startedWriting:
+            # A stream that could not begin: what it is an answer to has been said already.
+            request.channel.forceAbortClient()
+            return
         request.setResponseCode(reply.status)
         if reply.content_type:
             request.setHeader("Content-Type", reply.content_type)

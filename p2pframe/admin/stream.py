@@ -60,7 +60,12 @@ class Streams:
         """One more, of what came after the number `last`, or from now on."""
         stream = Stream(self, request, source, last)
         self.open[stream] = None
-        stream.begin()
+        try:
+            stream.begin()
+        except Exception:
+            # It takes nobody's place.
+            stream.end()
+            raise
         return stream
 
     def check(self) -> None:

@@ -142,9 +142,9 @@ def test_so_many_are_kept_and_no_refusal():
     for number in range(KEPT + 5):
         result_of(world.open(number))
         world.clock.advance(1)
-    assert len(world.rendering._kept) == KEPT
+    assert len(world.rendering._kept[None]) == KEPT
     shown = result_of(Deferred.fromCoroutine(world.rendering.opened("gone", lambda: Made(["x"], 404))))
-    assert (shown.status, "gone" in world.rendering._kept) == (404, False)
+    assert (shown.status, "gone" in world.rendering._kept[None]) == (404, False)
 
 
 def test_rows_are_made_when_it_is_their_turn():
