@@ -119,13 +119,12 @@ def _each(
 
 def line(one: LogLine) -> str:
     """A line as the node's own log has it, with the traceback below."""
-    from p2pframe.cli.remote.show import moment
-    from p2pframe.logs import clean
+    from p2pframe.cli.remote.show import moment, printable
 
     mark = "" if one.level == "info" else f" {one.level}:"
     where = f" {one.namespace}:" if one.namespace else ""
-    trace = "".join(f"\n    {clean(part)}" for part in one.traceback.splitlines())
-    return clean(f"{moment(one.time)}{mark}{where} {one.text}") + trace
+    trace = "".join(f"\n    {printable(part)}" for part in one.traceback.splitlines())
+    return printable(f"{moment(one.time)}{mark}{where} {one.text}") + trace
 
 
 def _tell(text: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from p2pframe.admin.values_story import Story, StoryFact
 from p2pframe.admin.words import amount, duration
 from p2pframe.cli.remote import show
-from p2pframe.logs import clean
 
 
 def told(one: Story) -> None:
@@ -14,7 +13,7 @@ def told(one: Story) -> None:
 
     def say(text: str = "") -> None:
         # No markup: what a peer says of itself is no style.
-        console.print(clean(text), markup=False)
+        console.print(show.printable(text), markup=False)
 
     peer = one.peer
     say(f"{peer.network} {peer.id}, {peer.address}")
