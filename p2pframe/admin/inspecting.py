@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import NamedTuple
 
 from twisted.internet.interfaces import IDelayedCall
@@ -253,6 +254,8 @@ def bounded(message: InspectedMessage) -> InspectedMessage:
 
     def cut(value: object, deep: int) -> InspectedValue:
         left[0] -= 1
+        if isinstance(value, float) and not isfinite(value):
+            return str(value)  # JSON has no such numbers
         if value is None or isinstance(value, (bool, int, float)):
             return value if not isinstance(value, int) or abs(value) < 1 << 256 else "a number too large"
         if isinstance(value, str):
