@@ -79,8 +79,8 @@ class Network(Closed):
     addresses: dict[str, int]
     status: dict[str, str | int | float | bool]
     messages: dict[str, tuple[int, int]]
-    rate_in: float
-    rate_out: float
+    rate_in: float = 0.0
+    rate_out: float = 0.0
     sources: list[Source]
 
 
@@ -134,7 +134,7 @@ class Node(Closed):
     version: str
     now: float
     uptime: float
-    lag: float | None
+    lag: float | None = None
     healthy: bool
     reasons: list[str]
     alerts: list[Alert]
@@ -181,8 +181,8 @@ class Peer(Closed):
     send_queue: int
     score: float | None
     protected: bool
-    rate_in: float
-    rate_out: float
+    rate_in: float = 0.0
+    rate_out: float = 0.0
     message_rate_in: float
     message_rate_out: float
     errors: int
@@ -350,7 +350,7 @@ class Setting(Closed):
     value: Plain
     where: str
     live: bool
-    takes: str
+    takes: str = ""
 
 
 class Plugin(Closed):

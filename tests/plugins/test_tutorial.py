@@ -77,8 +77,8 @@ def test_every_config_of_the_tutorial_checks_in_the_readers_folder(checkout: Pat
     shutil.copytree(ROOT / "plugins", checkout / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
     (checkout / "node.yaml").write_text(pages[0][0])
     assert [choice.label for choice in load(checkout / "node.yaml", registry=built_in()).applications] == [
-        "application.miner"
-    ]
+        "application.miner", "application.admin",
+    ]  # fmt: skip
     node = checkout / "my-node" / "node.yaml"
     assert node.read_text() == pages[1][0]
     assert load(node, registry=built_in()).networks["bitcoin"].relay.label == "relay.inventory"

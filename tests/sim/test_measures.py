@@ -208,9 +208,9 @@ def test_the_graph_is_who_dialled_whom_attackers_as_well(worlds):
     assert graph.edges == [(0, 1, 1), (1, 2, 1)] and graph.time == 60.0
     assert all(one.score is not None for one in graph.nodes)
     assert (result.values["graph.hosts"], result.values["graph.sessions"]) == (3, 2)
-    # Before anybody was started there was nobody.
-    [early] = worlds.run(LINE + measure % ", at: 500ms", "10s", nodes=2).graphs
-    assert (early.time, early.nodes) == (0.5, [])
+    # The second of two is started after half of the second in which they all are.
+    [early] = worlds.run(LINE + measure % ", at: 300ms", "10s", nodes=2).graphs
+    assert (early.time, [one.name for one in early.nodes], early.edges) == (0.3, ["nodes-0"], [])
     [some] = worlds.run(LINE + measure % ", groups: [nodes], nodes: 2", "10s", nodes=3, foes=1).graphs
     assert [(one.name, one.hosts, one.dialled) for one in some.nodes] == [("nodes", 3, 2)]
 
