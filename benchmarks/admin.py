@@ -23,7 +23,9 @@ FLYING = 100
 ROUNDS = 6
 SECONDS = 10.0
 LOOKED_AT = 20.0
-"""Of a window with open pages: each of them is made anew several times in it."""
+"""Of a window with open pages."""
+OPENED = 15.0
+"""Seconds between their opening, which is as dear as somebody makes it, and the window."""
 PAGES = ("/", "/peers", "/propagation", "/topology", "/peers/bitcoin/2")
 TOPOLOGY = "    topology: {plugin: random, inbound: 1100}\n"
 PROBE = "applications:\n  - {plugin: lag-probe}\n"
@@ -124,6 +126,7 @@ def run() -> list[Row]:
             lag["bare"] += late
             idle, _ = watched.window(SECONDS)
             tabs("open")
+            time.sleep(OPENED)
             looked_at, late = watched.window(LOOKED_AT)
             tabs("close")
             lag["tabs"] += late

@@ -16,7 +16,7 @@ from benchmarks.wire import FRAME, version
 
 WINDOW = 64
 """Sessions in the handshake at once."""
-PING, PONG = FRAME("ping")[:16], FRAME("pong")[:16]
+PING, PONG, GETHEADERS = FRAME("ping")[:16], FRAME("pong")[:16], FRAME("getheaders")[:16]
 OURS = FRAME("ping", b"busypeer")
 
 
@@ -52,6 +52,9 @@ def main(port: int, sessions: int, flying: int) -> None:
             while (at := data.find(PING, at + 1)) >= 0:
                 wires[handle].sendall(FRAME("pong", data[at + 24 : at + 32]))
                 waiting.pop(handle, None)
+            if GETHEADERS in data:
+                # Who answers nothing is dropped after a minute.
+                wires[handle].sendall(FRAME("headers", b"\0"))
             count = data.count(PONG)
             state["answered"] += count
             state["flying"] -= count

@@ -66,12 +66,13 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A page as it was at a time (seconds of the reactor's clock); `tag` is its own."""
+    """A page as it was at a time, and what making it took (seconds of the reactor's clock); `tag` is its own."""
 
     text: str
     status: int
     tag: str
     time: float
+    cost: float
 
 
 class Rendering:
@@ -84,24 +85,28 @@ class Rendering:
         self._kept: dict[object, dict[object, Shown]] = {}
         """By role, and what was asked for."""
         self._under_way: dict[object, list[Deferred[Shown]]] = {}
-        self._free: dict[object, float] = {}
-        """When the time is paid for that refreshing has taken, by role."""
+        self._asked: dict[object, dict[object, float]] = {}
+        """When each page last refreshed itself, by role: those that are open share the share."""
         self._number = 0
 
-    def after(self, role: object = None) -> float:
-        """In how many seconds it is of use to who has a role to refresh again."""
-        return max(SOONEST, self._free.get(role, 0.0) - self._clock.seconds())
+    def after(self, key: object, role: object = None) -> float:
+        """In how many seconds it is of use to refresh a page again."""
+        return max(SOONEST, self._due(key, role) - self._clock.seconds())
 
     async def opened(self, key: object, begin: Callable[[], Made], role: object = None) -> Shown:
         """The page as it is now."""
-        return await self._make(key, begin, [0.0], role)
+        return await self._make(key, begin, role)
 
     async def refreshed(self, key: object, begin: Callable[[], Made], role: object = None) -> Shown:
         """The page as it is now, or as it was when there was time for it. `role` is that of who asks."""
         now = self._clock.seconds()
+        asked = self._asked.setdefault(role, {})
+        asked.pop(key, None)
+        asked[key] = now
+        while len(asked) > KEPT or now - next(iter(asked.values())) > LONGEST:
+            del asked[next(iter(asked))]
         kept = self._kept.get(role, {}).get(key)
-        free = self._free.get(role, 0.0)
-        if kept is not None and (now < min(free, kept.time + LONGEST) or now - kept.time < SOONEST):
+        if kept is not None and now < self._due(key, role):
             self._counted("kept")
             return kept
         waiting = self._under_way.get((role, key))
@@ -116,34 +121,39 @@ class Rendering:
             Deferred.fromCoroutine(self._made_for_all(key, begin, role))
         return await own
 
+    def _due(self, key: object, role: object) -> float:
+        """When a page is made anew for who refreshes it: each that is open has an equal part of the share."""
+        kept = self._kept.get(role, {}).get(key)
+        if kept is None:
+            return 0.0
+        pause = kept.cost * max(1, len(self._asked.get(role, ()))) / self._share()
+        return kept.time + min(max(pause, SOONEST), LONGEST)
+
     async def _made_for_all(self, key: object, begin: Callable[[], Made], role: object) -> None:
-        spent = [0.0]
         result: Shown | Failure
         try:
-            result = await self._make(key, begin, spent, role)
+            result = await self._make(key, begin, role)
         except Exception:  # noqa: BLE001 - told to all who wait for it
             result = Failure()
-        now = self._clock.seconds()
-        self._free[role] = min(max(self._free.get(role, 0.0), now) + spent[0] / self._share(), now + LONGEST)
         for one in self._under_way.pop((role, key)):
             if not one.called:
                 one.callback(result)
 
-    async def _make(self, key: object, begin: Callable[[], Made], spent: list[float], role: object) -> Shown:
-        clock = self._clock
+    async def _make(self, key: object, begin: Callable[[], Made], role: object) -> Shown:
+        clock, cost = self._clock, 0.0
         pieces: list[str] = []
         start = clock.seconds()
         made = begin()
         for number, piece in enumerate(made.pieces):
             pieces.append(piece)
             if number % PIECES == 0 and clock.seconds() - start > SLICE:
-                spent[0] += clock.seconds() - start
+                cost += clock.seconds() - start
                 await _next_turn(clock)
                 start = clock.seconds()
         text = "".join(pieces)
-        spent[0] += clock.seconds() - start
+        cost += clock.seconds() - start
         self._number += 1
-        shown = Shown(text, made.status, f'"{self._number}"', clock.seconds())
+        shown = Shown(text, made.status, f'"{self._number}"', clock.seconds(), cost)
         kept = self._kept.setdefault(role, {})
         kept.pop(key, None)
         if made.status == 200:

@@ -98,7 +98,7 @@ class Maker:
             headers = []
         else:
             shown = await rendering.refreshed(key, begin, call.role)
-            headers = [("X-Refresh-After", f"{rendering.after(call.role):.1f}")]
+            headers = [("X-Refresh-After", f"{rendering.after(key, call.role):.1f}")]
             if call.headers.get("if-none-match") == shown.tag:
                 return Reply(status=304, content_type="", headers=headers)
         headers.append(("ETag", shown.tag))

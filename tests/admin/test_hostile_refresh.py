@@ -34,10 +34,10 @@ def test_what_one_role_asks_for_all_the_time_neither_holds_up_nor_pushes_out_the
         for query in range(KEPT + 5):
             made(clock, rendering, ("/topology", query), Role.VIEWER, dear)
         seen.append(made(clock, rendering, "/", Role.OPERATOR, lambda: Made([str(next(number))])).text)
-        assert rendering.after(Role.OPERATOR) == 1.0, second
+        assert rendering.after("/", Role.OPERATOR) == 1.0, second
         clock.advance(1.0)
     assert len(set(seen)) == 10
-    assert rendering.after(Role.VIEWER) > 1.0
+    assert rendering.after(("/topology", KEPT + 4), Role.VIEWER) > 1.0
     assert {role: len(kept) for role, kept in rendering._kept.items()} == {Role.VIEWER: KEPT, Role.OPERATOR: 1}
 
 

@@ -87,22 +87,38 @@ def test_pages_that_refresh_themselves_take_their_share_and_no_more():
     assert world.counts == {"made": world.begun, "kept": 1000 - world.begun}
 
 
+def test_pages_that_are_open_have_equal_parts_of_the_share():
+    world = World(pieces=100, takes=0.001, share=0.01)
+    seen = {"one": set(), "other": set()}
+    for _ in range(1000):
+        for key, tags in seen.items():
+            tags.add(world.finished(world.refresh(key)).tag)
+        world.clock.advance(0.1)
+    # Two that take 0.1 s each, so each comes once in 20 s; the first of all is for nothing.
+    assert world.begun * 0.1 <= 0.01 * world.clock.seconds() + 0.31
+    assert min(map(len, seen.values())) >= 5
+    # Who has gone leaves its part to the other.
+    world.clock.advance(LONGEST + 1)
+    world.finished(world.refresh("one"))
+    assert world.rendering.after("one") == pytest.approx(10.0)
+
+
 def test_what_is_cheap_is_made_every_second_and_says_when_to_come_again():
     world = World(pieces=1, takes=0.0001)
     for _ in range(100):
         result_of(world.refresh())
-        assert world.rendering.after() == 1.0
+        assert world.rendering.after("page") == pytest.approx(1.0)
         world.clock.advance(0.5)
-    assert world.begun == 50
+    assert 48 <= world.begun <= 51
     dear = World(pieces=100, takes=0.001)
     dear.finished(dear.refresh())
-    assert dear.rendering.after() == pytest.approx(10.0)
+    assert dear.rendering.after("page") == pytest.approx(10.0)
 
 
 def test_the_dearest_page_comes_once_in_a_minute():
     world = World(pieces=10, takes=10.0, share=0.0001)
     first = world.finished(world.refresh())
-    assert world.rendering.after() == LONGEST
+    assert world.rendering.after("page") == LONGEST
     world.clock.advance(LONGEST - 1)
     assert world.finished(world.refresh()) is first
     world.clock.advance(2)
