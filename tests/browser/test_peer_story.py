@@ -63,6 +63,9 @@ def test_more_columns_are_shown_sorted_filtered_and_remembered(
     assert len(texts(there, 4)) == 2
     page.evaluate("import('/static/live.js').then((live) => live.refresh())")
     assert texts(there, 1) == first[::-1]
+    page.locator("#peers tbody tr:not([hidden])").first.get_by_role("button", name="Capture").click()
+    page.locator("#ask-capture button[value=yes]").click()
+    page.locator("#done", has_text=".p2pcap has begun").wait_for()
     page = there.at("/peers")
     page.locator("#peers th", has_text="Netgroup").wait_for()
     page.get_by_role("button", name="More columns").click()
