@@ -69,7 +69,9 @@ def of_network(network: NetworkView, uptime: float) -> Iterator[Alert]:
     name = network.name
     dialled = sum(network.slots.get(slot, (0, 0))[0] for slot in DIALLED)
     allowed = network.slots.get(Slot.OUTBOUND, (0, 0))[1]
-    if allowed and not dialled and uptime > YOUNG:
+    # Who looks for nobody and knows nobody waits to be dialled.
+    looks = bool(network.discovery) or any(network.book.values())
+    if allowed and looks and not dialled and uptime > YOUNG:
         yield Alert(
             "no-peers", True, name, f"{name}: none of the {allowed} peers that it wants to dial is connected.",
             "See Discovery for errors, and whether a firewall lets connections out.",

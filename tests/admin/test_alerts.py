@@ -154,6 +154,9 @@ def test_what_is_near_to_one_is_none():
     world.uptime, world.held = 30.0, []
     assert world.names() == [], "it is young"
     world = World()
+    world.held, world.discovery, world.book, world.sources = [], {}, {"new": 0, "tried": 0}, {}
+    assert world.names() == [], "it waits to be dialled"
+    world = World()
     world.held = [session(n, "same") for n in range(3)]
     assert world.names() == [], "too few to judge"
     world = World()
