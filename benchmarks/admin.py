@@ -82,7 +82,6 @@ class Loaded:
     def __init__(self, program: Program, peers: Asked) -> None:
         self._program = program
         self._peers = peers
-        [self._lag] = (program.folder / "data").rglob("lag.txt")
 
     def window(self, seconds: float) -> tuple[float, list[float]]:
         """CPU-microseconds a message over so long a time under load, and how late each beat of the reactor was."""
@@ -90,7 +89,8 @@ class Loaded:
         answered = int(self._peers(str(seconds)))
         cost, end = self._program.cpu - before, time.time()
         late: list[float] = []
-        for line in self._lag.read_text().splitlines():
+        [written] = (self._program.folder / "data").rglob("lag.txt")
+        for line in written.read_text().splitlines():
             at, *beats = map(float, line.split())
             if begin + 1 < at <= end:
                 late += beats
