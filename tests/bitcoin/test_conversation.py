@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tracemalloc
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from p2pframe.model import FoundAddress, Outcome, PeerAddress, Slot
 from p2pframe.protocols.bitcoin import conversation
 from p2pframe.protocols.bitcoin.addresses import decode_addr, decode_addrv2
 from p2pframe.protocols.bitcoin.api import hash256
+from p2pframe.protocols.bitcoin.block_store import TOPIC as BLOCK
 from p2pframe.protocols.bitcoin.conversation import Conversation
 from p2pframe.protocols.bitcoin.frame import V1Framing
 from p2pframe.protocols.bitcoin.inventory import (
@@ -285,6 +287,97 @@ def test_a_peer_that_did_not_ask_for_headers_is_told_by_ids(server):
     peer.say("getheaders", encode_locator(Locator(70016, [GENESIS]))).wait()
     hashes, heads, ids = told(server, peer)
     assert (heads, ids) == ([], hashes)
+
+
+def told_together(server, peer, hashes):
+    """What a peer hears of blocks that were announced at once: the headers' hashes, the ids."""
+    peer.got.clear()
+    conversation = server.session()._conversation
+    conversation.announce(BLOCK, [SimpleNamespace(id=hash) for hash in hashes])
+    peer.wait(0.3)
+    heads = [hash256(h) for payload in peer.heard("headers") for h in decode_headers(payload)]
+    ids = [id for payload in peer.heard("inv") for id in decode_inventory(payload).get(MSG_BLOCK, [])]
+    return heads, ids
+
+
+@contextmanager
+def silent(monkeypatch):
+    """Meanwhile nobody is told of anything, as in a long sync."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Conversation, "announce", lambda *_: None)
+        yield
+
+
+def quietly(server, monkeypatch, count):
+    with silent(monkeypatch):
+        return server.mine(count)
+
+
+def test_who_goes_by_ids_is_told_of_each_of_several_blocks_in_their_order(server):
+    hashes = server.mine(3)
+    assert told_together(server, server.peer(), hashes) == ([], hashes)
+
+
+@pytest.mark.parametrize("way", ["getblocks", "getheaders", "inv", "its own headers"])
+def test_who_goes_by_ids_is_told_of_the_blocks_that_we_passed_over(server, monkeypatch, way):
+    # An orphan with each new block: bcoin asks with getblocks for each of those, and again after each answer.
+    first = server.mine(2)
+    peer = server.peer()
+    if way == "inv":
+        assert told_together(server, peer, first) == ([], first)
+    elif way == "its own headers":
+        peer.say("headers", encode_headers([server.protocol.header(hash) for hash in first])).wait()
+    else:
+        peer.say(way, encode_locator(Locator(70016, [GENESIS]))).wait()
+    later = quietly(server, monkeypatch, 4)
+    assert told_together(server, peer, later[-1:]) == ([], later)
+    assert told_together(server, peer, later[-1:]) == ([], [])
+
+
+def test_who_never_said_what_it_has_is_told_of_the_news_alone(server):
+    hashes = server.mine(4)
+    assert told_together(server, server.peer(), hashes[3:]) == ([], hashes[3:])
+
+
+def test_who_is_further_behind_than_an_answer_to_getblocks_is_told_of_the_news_alone(server, monkeypatch):
+    monkeypatch.setattr("p2pframe.protocols.bitcoin.conversation.MOST_IDS_TOLD", 3)
+    peer = server.peer()
+    peer.say("getblocks", encode_locator(Locator(70016, [GENESIS]))).wait()
+    hashes = quietly(server, monkeypatch, 4)
+    assert told_together(server, peer, hashes[3:]) == ([], hashes[3:])
+    # It gets the rest by getblocks, and is told of what follows.
+    peer.say("getblocks", encode_locator(Locator(70016, [GENESIS]))).wait()
+    more = quietly(server, monkeypatch, 2)
+    assert told_together(server, peer, more[1:]) == ([], more)
+
+
+def test_a_block_of_another_branch_is_told_with_those_before_it_there(server, monkeypatch):
+    template = server.protocol.template()
+    peer = server.peer()
+    told(server, peer, 2)
+    raws = [mine(template, b"branch")]
+    for n in (1, 2):
+        previous = hash256(raws[-1][:80])
+        raws.append(mine(template._replace(previous=previous, height=template.height + n, time=template.time + n)))
+    with silent(monkeypatch):
+        for raw in raws:
+            server.bitcoins.wait(server.protocol.submit_block(raw))
+    branch = [hash256(raw[:80]) for raw in raws]
+    assert server.protocol.tip().hash == branch[-1]
+    assert told_together(server, peer, branch[-1:]) == ([], branch)
+
+
+def test_who_wants_headers_that_do_not_connect_is_told_of_the_last_block_alone(server):
+    hashes = server.mine(4)
+    peer = server.peer()
+    peer.say("sendheaders").wait()
+    assert told_together(server, peer, hashes[1:]) == ([], hashes[-1:])
+
+
+def test_who_goes_by_ids_is_told_of_no_more_than_an_answer_to_getblocks_has(server, monkeypatch):
+    monkeypatch.setattr("p2pframe.protocols.bitcoin.conversation.MOST_IDS_TOLD", 2)
+    hashes = server.mine(3)
+    assert told_together(server, server.peer(), hashes) == ([], hashes[1:])
 
 
 def test_the_first_block_connects_to_what_everyone_has(server):

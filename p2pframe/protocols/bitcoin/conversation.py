@@ -56,7 +56,7 @@ INVENTORY_CHUNK = 1000
 ADDR_BURST = 10
 """Messages of addresses that a session may send at once, on top of one in each `addr_interval`."""
 MOST_HEADERS_TOLD = 8
-GETBLOCKS_ANSWER = 500
+GETBLOCKS_ANSWER = MOST_IDS_TOLD = 500
 LARGE = 8_192
 
 
@@ -66,7 +66,7 @@ class Conversation:
 
     __slots__ = (
         "_addr_paid_until", "_answered_getaddr", "_asked_addresses", "_asked_sendheaders", "_ping_nonce",
-        "_ping_sent", "_serving", "_told", "addrv2", "best_header", "fee_filter", "headers_asked",
+        "_ping_sent", "_serving", "_told", "_told_id", "addrv2", "best_header", "fee_filter", "headers_asked",
         "intake", "last_unknown", "limited", "loop", "nonce", "open", "peer_version", "protocol", "relay",
         "sendheaders", "serves_blocks", "session", "told_own", "unconnected", "wtxid",
     )  # fmt: skip
@@ -98,6 +98,7 @@ class Conversation:
         self._addr_paid_until = 0.0
         self._asked_sendheaders = False
         self._told = b""
+        self._told_id = b""
         self.told_own = 0.0
 
     # --- called by core ---
@@ -364,6 +365,7 @@ class Conversation:
             return
         found = protocol.block_sync.chain.after(locator.hashes, locator.stop, GETBLOCKS_ANSWER)
         hashes = [hash for hash in found if protocol.blocks.have(ItemId(hash))]
+        self._told_id = found[-1] if found else protocol.block_sync.chain.tip
         if hashes:
             if self._serving is None:
                 self._serving = Serving(self)
@@ -457,19 +459,42 @@ class Conversation:
             self.say("inv", encode_ids(kind, ids[start : start + INVENTORY_CHUNK]))
 
     def _announce_blocks(self, hashes: Sequence[bytes]) -> None:
-        """By headers where the peer asked for it and they connect to what it has, else the last one by its id."""
+        """By headers where the peer asked for it and they connect to what it has, else by id."""
         protocol = self.protocol
         index, chain = protocol.index, protocol.block_sync.chain
         hashes = [hash for hash in hashes if hash in chain and not self._has_header(hash, self.best_header)]
         if not hashes:
             return
+        if not self.sendheaders:
+            self._announce_by_id(hashes)
+            return
         parent = index.parent_of(hashes[0])
         connects = self._has_header(parent, self.best_header) or self._has_header(parent, self._told)
-        if self.sendheaders and connects and len(hashes) <= MOST_HEADERS_TOLD:
+        if connects and len(hashes) <= MOST_HEADERS_TOLD:
             self.say("headers", encode_headers([index.header(hash) for hash in hashes]))
             self._now_knows(hashes[-1])
         else:
-            self._send_inventory(MSG_BLOCK, [hashes[-1]])
+            # The headers in between are asked for.
+            self._send_inventory(MSG_BLOCK, hashes[-1:])
+
+    def _announce_by_id(self, hashes: Sequence[bytes]) -> None:
+        """Blocks, and those before them that the peer was not told of.
+
+        After a long sync, in which we tell of nothing, the first news would be an orphan to who goes by ids, and what
+        follows too: it asks with getblocks after each of them, and bcoin again after each answer. All that is missing
+        is told, unless that is more than an answer to getblocks has.
+        """
+        index, last = self.protocol.index, hashes[-1]
+        if self._has_header(last, self._told_id):
+            return  # in an answer to getblocks
+        told = [hash for hash in (self._told_id, self._told, self.best_header) if hash]
+        known = max(told, key=index.work_of, default=b"")
+        height = index.height_of(last)
+        if known and height - index.height_of(known) <= MOST_IDS_TOLD:
+            first = min(index.height_of(index.fork_of(known, last)) + 1, index.height_of(hashes[0]))
+            hashes = [index.ancestor(last, each) for each in range(first, height + 1)]
+        self._send_inventory(MSG_BLOCK, hashes[-MOST_IDS_TOLD:])
+        self._told_id = last
 
     def _now_knows(self, hash: bytes) -> None:
         """The peer has been told of a header: those that follow it connect."""
