@@ -1,8 +1,13 @@
 """What the admin costs a node under load: 1000 peers that keep it busy, five open pages; and how late its reactor is.
 
-Three states in turns: a node without the admin, one with it and nobody looking, the same one with five tabs. The load
-is pings, the cheapest of messages, so that what is added weighs most; 100 of them are under way at any time, over all
-sessions in turn. The pages ask for themselves again as often as they ever may, as if something happened all the time.
+The load is pings, the cheapest of messages, so that what is added weighs most; 100 of them are under way at any time,
+over all sessions in turn. The pages ask for themselves again as often as they ever may, as if something happened all
+the time.
+
+Measured in two ways. Pairs: two nodes, the pages of one are open, and both are loaded in turns, then the other way
+round, so that what one process costs more than the other cancels out. The turns are short: what else the machine does
+changes the cost of one by a sixth, however long it is, so many tell more than long ones. Samples: every 4 ms of the
+node's CPU its stack is looked at for the admin.
 """
 
 from __future__ import annotations
@@ -10,26 +15,32 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from statistics import median
+from math import exp, log, sqrt
+from pathlib import Path
+from statistics import mean, median, variance
+from typing import NamedTuple
 
 from benchmarks.figures import Row, at_most, figure
-from benchmarks.processes import HERE, Folders, Program, free_port, node
+from benchmarks.processes import HERE, Folders, free_port, node
 from benchmarks.wire import greeted
 
 SESSIONS = 1000
 FLYING = 100
-ROUNDS = 6
-SECONDS = 10.0
-LOOKED_AT = 20.0
-"""Of a window with open pages."""
+PAIRS = 400
+"""Each way round."""
+TURN = 0.2
+"""Seconds under load, of one of a pair."""
+SECONDS = 20.0
+"""Under load, for samples and lag: a line of the probe's takes a second."""
 OPENED = 15.0
-"""Seconds between their opening, which is as dear as somebody makes it, and the window."""
+"""Seconds between the opening of pages, which is as dear as somebody makes it, and the first window."""
 PAGES = ("/", "/peers", "/propagation", "/topology", "/peers/bitcoin/2")
 TOPOLOGY = "    topology: {plugin: random, inbound: 1100}\n"
-PROBE = "applications:\n  - {plugin: lag-probe}\n"
-ADMIN = """\
+APPLICATIONS = """\
+applications:
+  - {{plugin: lag-probe}}
   - plugin: admin
     listen: "127.0.0.1:{port}"
     tokens: [{{name: bench, role: viewer, file: ./token}}]
@@ -76,78 +87,95 @@ def asked(module: str, *arguments: object) -> Iterator[Asked]:
         process.end()
 
 
+class Seen(NamedTuple):
+    """What the probe saw of a node over some time under load."""
+
+    samples: float
+    """Of its stack."""
+    in_admin: float
+    """Those that found it in the admin."""
+    late: list[float]
+    """Seconds that each beat of the reactor came late."""
+
+
 class Loaded:
-    """A node with its peers."""
+    """A node with its peers, and pages to open."""
 
-    def __init__(self, program: Program, peers: Asked) -> None:
-        self._program = program
-        self._peers = peers
+    def __init__(self, stack: ExitStack, folder: Path) -> None:
+        port = free_port()
+        token = folder / "token"
+        token.touch(0o600)
+        token.write_text("benchmark-token-of-nobody")
+        rest = TOPOLOGY + APPLICATIONS.format(port=port)
+        self._program = stack.enter_context(node(folder, rest, f", plugin_path: ['{HERE / 'plugins'}']"))
+        greeted(self._program).close()
+        self._peers = stack.enter_context(asked("busy_peers", self._program.port, SESSIONS, FLYING))
+        self._peers.said()
+        self.tabs = stack.enter_context(asked("tabs", f"127.0.0.1:{port}", token, *PAGES))
 
-    def window(self, seconds: float) -> tuple[float, list[float]]:
-        """CPU-microseconds a message over so long a time under load, and how late each beat of the reactor was."""
-        begin, before = time.time(), self._program.cpu
+    def loaded(self, seconds: float) -> float:
+        """CPU-seconds a message, over so long a time under load."""
+        before = self._program.cpu
         answered = int(self._peers(str(seconds)))
-        cost, end = self._program.cpu - before, time.time()
+        return (self._program.cpu - before) / answered
+
+    def seen(self) -> Seen:
+        """What it does under load."""
+        begin = time.time()
+        self.loaded(SECONDS)
+        end = time.time()
         late: list[float] = []
+        samples = in_admin = 0.0
         [written] = (self._program.folder / "data").rglob("lag.txt")
         for line in written.read_text().splitlines():
-            at, *beats = map(float, line.split())
+            at, sampled, admin, *beats = map(float, line.split())
             if begin + 1 < at <= end:
                 late += beats
-        return cost / answered * 1e6, late
+                samples += sampled
+                in_admin += admin
+        return Seen(samples, in_admin, late)
 
 
 def run() -> list[Row]:
-    """Ratios of the CPU a message takes, and the reactor's lag."""
-    port = free_port()
+    """What the admin adds to a message, and the reactor's lag."""
+    costs: list[float] = []
+    ratios: list[float] = []
+    open_pages: list[Seen] = []
+    nobody: list[Seen] = []
     with Folders() as folders, ExitStack() as stack:
-
-        def loaded(rest: str) -> Loaded:
-            folder = folders.new()
-            token = folder / "token"
-            token.touch(0o600)
-            token.write_text("benchmark-token-of-nobody")
-            program = stack.enter_context(node(folder, TOPOLOGY + rest, f", plugin_path: ['{HERE / 'plugins'}']"))
-            greeted(program).close()
-            peers = stack.enter_context(asked("busy_peers", program.port, SESSIONS, FLYING))
-            peers.said()
-            return Loaded(program, peers)
-
-        bare = loaded(PROBE)
-        watched = loaded(PROBE + ADMIN.format(port=port))
-        token = folders.last / "token"
-        tabs = stack.enter_context(asked("tabs", f"127.0.0.1:{port}", token, *PAGES))
-        for one in (bare, watched):
-            one.window(3.0)
-        unseen, seen, costs = [], [], []
-        lag: dict[str, list[float]] = {"bare": [], "tabs": []}
-        for _ in range(ROUNDS):
-            without, late = bare.window(SECONDS)
-            lag["bare"] += late
-            idle, _ = watched.window(SECONDS)
-            tabs("open")
+        nodes = [Loaded(stack, folders.new()) for _ in range(2)]
+        for one in nodes:
+            one.loaded(3.0)
+        for looked_at, other in (nodes, reversed(nodes)):
+            nobody.append(looked_at.seen())
+            looked_at.tabs("open")
             time.sleep(OPENED)
-            looked_at, late = watched.window(LOOKED_AT)
-            tabs("close")
-            lag["tabs"] += late
-            costs.append(without)
-            unseen.append(idle / without)
-            seen.append(looked_at / idle)
+            open_pages.append(looked_at.seen())
+            for _ in range(PAIRS):
+                cost = looked_at.loaded(TURN)
+                costs.append(other.loaded(TURN))
+                ratios.append(log(cost / costs[-1]))
+            looked_at.tabs("close")
+    ways = ratios[:PAIRS], ratios[PAIRS:]
+    error = sqrt(sum(variance(one) / PAIRS for one in ways)) / 2
+    lag, latest = _lag(open_pages)
+    before, latest_before = _lag(nobody)
     return [
-        figure("admin: CPU of a ping among 1000 busy peers, without the admin", median(costs), "us"),
-        at_most("admin: CPU of a message, nobody looking, against none", median(unseen), "times", 1.01,
-                _spread(unseen)),
-        at_most("admin: CPU of a message, five open pages, against nobody looking", median(seen), "times", 1.03,
-                _spread(seen)),
-        figure("admin: reactor lag p99 without it", _p99(lag["bare"]) * 1000, "ms", "of beats of 10 ms, under load"),
-        at_most("admin: reactor lag p99 with five open pages", _p99(lag["tabs"]) * 1000, "ms", 20.0,
-                f"the latest {max(lag['tabs']) * 1000:.0f} ms"),
+        figure("admin: CPU of a ping among 1000 busy peers, nobody looking", median(costs) * 1e6, "us"),
+        at_most("admin: CPU of a message, five open pages against none, in pairs", exp(mean(ratios)), "times", 1.03,
+                f"{len(ratios)} pairs, standard error {error:.3f}"),
+        at_most("admin: what it adds to the CPU of a message, five open pages", *_added(open_pages, 3.0)),
+        at_most("admin: what it adds to the CPU of a message, nobody looking", *_added(nobody, 0.3)),
+        figure("admin: reactor lag p99, nobody looking", before, "ms", latest_before),
+        at_most("admin: reactor lag p99 with five open pages", lag, "ms", 20.0, latest),
     ]  # fmt: skip
 
 
-def _spread(ratios: list[float]) -> str:
-    return f"{len(ratios)} pairs, {min(ratios):.3f} to {max(ratios):.3f}"
+def _added(seen: Sequence[Seen], most: float) -> tuple[float, str, float, str]:
+    samples, found = sum(one.samples for one in seen), sum(one.in_admin for one in seen)
+    return found / (samples - found) * 100, "%", most, f"{found:,.0f} of {samples:,.0f} samples of its stack"
 
 
-def _p99(values: list[float]) -> float:
-    return sorted(values)[int(len(values) * 0.99)]
+def _lag(seen: Sequence[Seen]) -> tuple[float, str]:
+    late = sorted(beat for one in seen for beat in one.late)
+    return late[int(len(late) * 0.99)] * 1000, f"of {len(late):,} beats of 10 ms; the latest {late[-1] * 1000:.0f} ms"

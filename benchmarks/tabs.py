@@ -38,8 +38,11 @@ class Tab:
         tag, rest = "", 1.0
         headers = dict(self._headers)
         while True:
-            connection.request("GET", self._path, headers=headers)
-            answer = connection.getresponse()
+            try:
+                connection.request("GET", self._path, headers=headers)
+                answer = connection.getresponse()
+            except http.client.RemoteDisconnected:
+                continue  # idle for too long: a browser, too, asks again on another connection
             answer.read()
             if answer.status not in (200, 304):
                 raise SystemExit(f"{self._path}: {answer.status}")

@@ -1,12 +1,16 @@
-"""How late the reactor is, measured inside the node: `lag-probe` beats every 10 ms and writes down how late each was.
+"""How late the reactor is, and what its CPU goes to, measured inside the node.
 
     applications:
       - {plugin: lag-probe}
 
-`lag.txt` in its folder gets a line a second: the unix time, then the seconds that each beat came late.
+`lag.txt` in its folder gets a line a second: the unix time; samples of the stack (250 a CPU-second) and how many of
+them were in the admin; then the seconds that each beat, one every 10 ms, came late.
 """
 
 from __future__ import annotations
+
+import signal
+from types import FrameType
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
@@ -16,6 +20,11 @@ from p2pframe.interfaces import IApplication, IContext
 from p2pframe.plugin import PluginConfig, plugin
 
 BEAT = 0.01
+SAMPLE = 0.004
+"""CPU-seconds between two looks at the stack."""
+_ADMIN = ("/p2pframe/admin/", "/twisted/web/")
+_READY = "_doReadOrWrite"
+"""The reactor's function that serves one socket, `selectable`."""
 
 
 class LagProbeConfig(PluginConfig):
@@ -32,19 +41,37 @@ class LagProbe:
     def __init__(self, config: LagProbeConfig, context: IContext) -> None:
         self.context = context
         self._late: list[float] = []
+        self._samples = self._in_admin = 0
         self._due = 0.0
         self._call: IDelayedCall | None = None
 
     def start(self) -> Deferred[None]:
         """See `IApplication.start`."""
+        signal.signal(signal.SIGPROF, self._sample)
+        signal.setitimer(signal.ITIMER_PROF, SAMPLE, SAMPLE)
         self._next(self.context.reactor.seconds())
         return succeed(None)
 
     def stop(self) -> Deferred[None]:
         """See `IApplication.stop`."""
+        signal.setitimer(signal.ITIMER_PROF, 0)
         if self._call is not None and self._call.active():
             self._call.cancel()
         return succeed(None)
+
+    def _sample(self, _signal: int, frame: FrameType | None) -> None:
+        self._samples += 1
+        while frame is not None:
+            code = frame.f_code
+            ours = any(one in code.co_filename for one in _ADMIN)
+            if not ours and code.co_name == _READY:
+                # A socket of the admin's: what reads and writes it is Twisted's.
+                protocol = getattr(frame.f_locals["selectable"], "protocol", None)
+                ours = type(protocol).__module__.startswith("p2pframe.admin")
+            if ours:
+                self._in_admin += 1
+                return
+            frame = frame.f_back
 
     def _next(self, now: float) -> None:
         self._due = now + BEAT
@@ -54,7 +81,10 @@ class LagProbe:
         now = self.context.reactor.seconds()
         self._late.append(now - self._due)
         if sum(self._late) + BEAT * len(self._late) > 1.0:
+            figures = [self.context.unix_time(), self._samples, self._in_admin]
             with (self.context.data_dir / "lag.txt").open("a") as file:
-                file.write(" ".join(map(str, [self.context.unix_time(), *self._late])) + "\n")
+                file.write(" ".join(map(str, [*figures, *self._late])) + "\n")
             self._late.clear()
+            self._samples = self._in_admin = 0
         self._next(now)
+
