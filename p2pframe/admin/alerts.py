@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -17,12 +18,14 @@ from twisted.python.failure import Failure
 from p2pframe.admin import suspicions
 from p2pframe.admin.bursts import Bursts
 from p2pframe.admin.quiet import Silences
+from p2pframe.admin.slices import Slices
 from p2pframe.interfaces import Alert, IAlerts, IContext, INodeView, NetworkView
 
 LOOK = 15.0
 """Seconds between judgements while nobody asks."""
 SESSIONS = 30.0
-"""Seconds that what is judged of single sessions stands: their snapshots are what costs, 10 ms for 1000 of them."""
+"""Seconds that what is judged of single sessions stands: their snapshots are what costs, 10 ms for 1000 of them, over
+several turns of the reactor."""
 FRESH = 1.0
 """Seconds that a judgement stands."""
 PAST = 100
@@ -60,7 +63,13 @@ class Alerts:
         self._bursts = Bursts()
         self._silences = Silences()
         self._judged: float | None = None
-        self._of_sessions: tuple[float, list[Alert]] | None = None
+        self._found: list[tuple[str, Alert]] = []
+        """What was judged last, each with who says it: a plugin's label, empty for us. Without single sessions."""
+        self._networks: list[str] = []
+        self._of_sessions: list[Alert] = []
+        self._sessions_judged: float | None = None
+        self._looking: Deferred[None] | None = None
+        """The look over the sessions that is under way."""
         self._held: dict[tuple[str, str, str, int], Held] = {}
         """By who said it, name, network, and which of several with these it is."""
         self._over: deque[Over] = deque(maxlen=PAST)
@@ -77,14 +86,17 @@ class Alerts:
         self._timer.start(LOOK).addErrback(self._timer_failed)
 
     def stop(self) -> None:
-        """No more."""
+        """No more; a look that is under way is left."""
+        looking, self._looking = self._looking, None
+        if looking is not None:
+            looking.cancel()
         timer, self._timer = self._timer, None
         if timer is not None and timer.running:
             timer.stop()
 
     def look(self) -> None:
-        """Take a sample of what is judged over time, and judge."""
-        clock = self._reactor.seconds()
+        """Take a sample of what is judged over time, and judge; the sessions one by one, and over turns if need be."""
+        clock, slices = self._reactor.seconds(), Slices(self._reactor)
         networks, numbers = self._view.networks(), self._view.numbers()
         names = [one.name for one in networks]
         self._bursts.sample(names, numbers, clock)
@@ -92,15 +104,20 @@ class Alerts:
         # A protocol with alerts of its own knows better when news is due.
         mute = [one for one in names if not any(label.startswith(f"{one}: protocol.") for label in say)]
         self._silences.sample(mute, numbers, clock)
-        self._judged = clock
-        self._keep(self._judge(networks, numbers, clock), clock)
+        self._judge(networks, numbers, clock)
+        old = self._sessions_judged is None or not 0 <= clock - self._sessions_judged < SESSIONS
+        if old and self._looking is None:
+            self._looking = looking = Deferred.fromCoroutine(self._look_over_sessions(names, clock, slices))
+            looking.addErrback(self._left).addBoth(self._looked)
 
     def held(self) -> Sequence[Held]:
-        """Those that hold, the critical ones first; judged anew after a second: /readyz is for anybody, at any rate."""
+        """Those that hold, the critical ones first; judged anew after a second: /readyz is for anybody, at any rate.
+
+        Of single sessions it is what was found at the last look: nobody who asks makes the node look.
+        """
         clock = self._reactor.seconds()
         if self._judged is None or not 0 <= clock - self._judged < FRESH:
-            self._judged = clock
-            self._keep(self._judge(self._view.networks(), self._view.numbers(), clock), clock)
+            self._judge(self._view.networks(), self._view.numbers(), clock)
         return sorted(self._held.values(), key=lambda one: not one.alert.critical)
 
     def now(self) -> Sequence[Alert]:
@@ -115,32 +132,42 @@ class Alerts:
         """Why the node is not healthy; empty where it is."""
         return [alert.text for alert in self.now() if alert.critical]
 
-    def _judge(
-        self, networks: Sequence[NetworkView], numbers: suspicions.Numbers, clock: float
-    ) -> list[tuple[str, Alert]]:
-        """Each with who says it: a plugin's label, empty for us."""
+    def _judge(self, networks: Sequence[NetworkView], numbers: suspicions.Numbers, clock: float) -> None:
+        self._judged = clock
         ours = [*suspicions.of_node(networks, numbers), *self._bursts.alerts(), *self._silences.alerts(clock)]
         for network in networks:
             ours += suspicions.of_network(network, clock - self._started)
-        names = [one.name for one in networks]
-        ours += [one for one in self._latest_of_sessions(names, clock) if one.network in names]
-        found = [("", one) for one in ours]
+        self._networks = [one.name for one in networks]
+        self._found = [("", one) for one in ours]
         for label, plugin in self._view.providers(IAlerts):
-            found += [(label, one) for one in self._of_plugin(label, plugin)]
-        return found
+            self._found += [(label, one) for one in self._of_plugin(label, plugin)]
+        self._keep(clock)
 
-    def _latest_of_sessions(self, networks: list[str], clock: float) -> list[Alert]:
-        if self._of_sessions is None or not 0 <= clock - self._of_sessions[0] < SESSIONS:
-            found: list[Alert] = []
-            for name in networks:
-                found += suspicions.of_sessions(name, self._view.sessions(name), clock)
-            self._of_sessions = clock, found
-        return self._of_sessions[1]
+    async def _look_over_sessions(self, networks: Sequence[str], clock: float, slices: Slices) -> None:
+        """Those that there are now, of each network; who has ended when it is their turn is passed over."""
+        found: list[Alert] = []
+        for name, sessions in [(name, self._view.each_session(name)) for name in networks]:
+            judged = suspicions.OfSessions(name, clock)
+            for one in sessions:
+                judged.see(one)
+                if slices.over:
+                    await slices.next_turn()
+            found += judged.alerts()
+        self._of_sessions, self._sessions_judged = found, clock
+        self._keep(self._reactor.seconds())
 
-    def _keep(self, found: list[tuple[str, Alert]], clock: float) -> None:
+    def _left(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            _log.failure("looking over the sessions for alerts failed; it goes on", failure=failure)
+
+    def _looked(self, result: None) -> None:
+        self._looking = None
+
+    def _keep(self, clock: float) -> None:
         time = self._context.unix_time()
+        of_sessions = [("", one) for one in self._of_sessions if one.network in self._networks]
         held: dict[tuple[str, str, str, int], Held] = {}
-        for origin, alert in found:
+        for origin, alert in [*self._found, *of_sessions]:
             number = sum(one[:3] == (origin, alert.name, alert.network) for one in held)
             key = (origin, alert.name, alert.network, number)
             before = self._held.get(key)

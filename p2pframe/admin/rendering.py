@@ -8,7 +8,7 @@ is told when to come again (`X-Refresh-After`, seconds).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar, overload
 
@@ -16,8 +16,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-SLICE = 0.004
-"""Seconds that a page is worked on in one turn of the reactor."""
+from p2pframe.admin.slices import Slices
+from p2pframe.visible import plain, visible_lines
+
 PIECES = 64
 """Pieces of a template between two looks at the clock."""
 KEPT = 16
@@ -58,7 +59,7 @@ class Lazily(Sequence[R], Generic[T, R]):
 
 @dataclass(slots=True)
 class Made:
-    """A page whose text is still to come, piece by piece."""
+    """A page whose text is still to come, piece by piece; an empty one stands for work that had to be done before."""
 
     pieces: Iterable[str]
     status: int = 200
@@ -140,20 +141,23 @@ class Rendering:
                 one.callback(result)
 
     async def _make(self, key: object, begin: Callable[[], Made], role: object) -> Shown:
-        clock, cost = self._clock, 0.0
+        slices = Slices(self._clock)
         pieces: list[str] = []
-        start = clock.seconds()
         made = begin()
         for number, piece in enumerate(made.pieces):
             pieces.append(piece)
-            if number % PIECES == 0 and clock.seconds() - start > SLICE:
-                cost += clock.seconds() - start
-                await _next_turn(clock)
-                start = clock.seconds()
+            if (not piece or number % PIECES == 0) and slices.over:
+                await slices.next_turn()
         text = "".join(pieces)
-        cost += clock.seconds() - start
+        if not plain(text):
+            # Autoescaping leaves marks of direction as they are. No page of ours has any: they are somebody's text.
+            for number, piece in enumerate(pieces):
+                pieces[number] = visible_lines(piece)
+                if number % PIECES == 0 and slices.over:
+                    await slices.next_turn()
+            text = "".join(pieces)
         self._number += 1
-        shown = Shown(text, made.status, f'"{self._number}"', clock.seconds(), cost)
+        shown = Shown(text, made.status, f'"{self._number}"', self._clock.seconds(), slices.cost)
         kept = self._kept.setdefault(role, {})
         kept.pop(key, None)
         if made.status == 200:
@@ -161,9 +165,3 @@ class Rendering:
             if len(kept) > KEPT:
                 del kept[next(iter(kept))]
         return shown
-
-
-def _next_turn(clock: IReactorTime) -> Awaitable[None]:
-    turn: Deferred[None] = Deferred(lambda _: call.cancel())
-    call = clock.callLater(0, turn.callback, None)
-    return turn

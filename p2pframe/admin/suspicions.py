@@ -93,35 +93,52 @@ def of_network(network: NetworkView, uptime: float) -> Iterator[Alert]:
             )  # fmt: skip
 
 
-def of_sessions(network: str, sessions: Sequence[SessionSnapshot], now: float) -> Iterator[Alert]:
-    """Whom we dialled, and who behaves oddly. `now` is seconds of the reactor's clock."""
-    dialled = [one for one in sessions if one.slot in DIALLED]
-    groups: dict[str, int] = {}
-    for one in dialled:
-        groups[one.netgroup] = groups.get(one.netgroup, 0) + 1
-    if len(dialled) >= ENOUGH:
-        group, count = max(groups.items(), key=lambda pair: pair[1])
-        if count * 2 > len(dialled):
+class OfSessions:
+    """Whom we dialled in a network, and who behaves oddly: each session is seen, and then the alerts are asked for.
+
+    `now` is seconds of the reactor's clock.
+    """
+
+    def __init__(self, network: str, now: float) -> None:
+        self._network = network
+        self._now = now
+        self._groups: dict[str, int] = {}
+        """Those that we dialled, by netgroup."""
+        self._spies = 0
+        self._some: list[str] = []
+
+    def see(self, one: SessionSnapshot) -> None:
+        """One more."""
+        if one.slot in DIALLED:
+            self._groups[one.netgroup] = self._groups.get(one.netgroup, 0) + 1
+        if (
+            one.inbound
+            and self._now - one.started > SPY_AGE
+            and not one.accepted_items
+            and one.bytes_out > SPY_BYTES
+            and one.bytes_out > SPY_RATIO * one.bytes_in
+        ):
+            self._spies += 1
+            if self._spies <= 5:
+                self._some.append(str(one.address))
+
+    def alerts(self) -> Iterator[Alert]:
+        """What those that were seen add up to."""
+        network, dialled = self._network, sum(self._groups.values())
+        if dialled >= ENOUGH:
+            group, count = max(self._groups.items(), key=lambda pair: pair[1])
+            if count * 2 > dialled:
+                yield Alert(
+                    "eclipse-netgroup", False, network,
+                    f"{network}: {count} of the {dialled} peers that we dialled are of one netgroup, {group}.",
+                    "Eclipse suspicion: compare the tip elsewhere; ban it, or add peers by another discovery.",
+                )  # fmt: skip
+        if self._spies:
             yield Alert(
-                "eclipse-netgroup", False, network,
-                f"{network}: {count} of the {len(dialled)} peers that we dialled are of one netgroup, {group}.",
-                "Eclipse suspicion: compare the tip elsewhere; ban it, or add peers by another discovery.",
+                "spies", False, network,
+                f"{network}: {self._spies} peers listen and never send: {', '.join(self._some)}.",
+                "They may map the network or its transactions; ban them if there are many, or of one netgroup.",
             )  # fmt: skip
-    spies = [
-        one
-        for one in sessions
-        if one.inbound
-        and now - one.started > SPY_AGE
-        and not one.accepted_items
-        and one.bytes_out > SPY_BYTES
-        and one.bytes_out > SPY_RATIO * one.bytes_in
-    ]
-    if spies:
-        some = ", ".join(str(one.address) for one in spies[:5])
-        yield Alert(
-            "spies", False, network, f"{network}: {len(spies)} peers listen and never send: {some}.",
-            "They may map the network or its transactions; ban them if there are many, or of one netgroup.",
-        )  # fmt: skip
 
 
 def _megabytes(size: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -59,6 +59,12 @@ class View:
             if network in (None, name)
             for snapshot in one.snapshots()
         ]
+
+    def each_session(self, network: str) -> Iterator[SessionSnapshot]:
+        """See `INodeView.each_session`."""
+        held = self._node.networks.get(network)
+        live = held.sessions if held is not None else {}
+        return (one.snapshot() for one in list(live.values()) if one.id in live)
 
     def penalties(self, offset: int = 0, limit: int | None = None) -> Sequence[Penalty]:
         """See `INodeView.penalties`."""

@@ -5,7 +5,7 @@ Read-only snapshots, and the few things one may ask of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -281,6 +281,12 @@ class INodeView(Interface):
 
     def sessions(network: str | None = None) -> Sequence[SessionSnapshot]:
         """Every session, by network and id."""
+
+    def each_session(network: str) -> Iterator[SessionSnapshot]:
+        """Those that a network has now, each as it is when it is its turn, and none that has ended by then.
+
+        A thousand snapshots take ten milliseconds: who needs them all, and not of one moment, spreads them over turns.
+        """
 
     def penalties(offset: int = 0, limit: int | None = None) -> Sequence[Penalty]:
         """Bans and discouragements in force, bans first, the latest of each scope and kind first; at most `limit`.

@@ -9,6 +9,7 @@ from p2pframe.admin.alerts import LOOK, PAST, Alerts
 from p2pframe.admin.bursts import LEARN, LEAST, WINDOW, Baseline
 from p2pframe.admin.quiet import LEAST as LEAST_SILENCE
 from p2pframe.admin.quiet import Silence
+from p2pframe.admin.slices import SLICE
 from p2pframe.interfaces import Alert
 from p2pframe.interfaces.node import DiscoveryStatus, NetworkView, SourceHolds
 from p2pframe.model import PeerAddress, SessionId, SessionSnapshot, Slot
@@ -40,8 +41,8 @@ class World:
         view = NetworkView("net", "bitcoin", (), slots, self.book, {}, {}, self.discovery, self.sources)
         return [view] if self.up else []
 
-    def sessions(self, network):
-        return self.held
+    def each_session(self, network):
+        return iter(self.held)
 
     def numbers(self):
         return {
@@ -70,7 +71,9 @@ class World:
         return alerts
 
     def names(self):
-        return [alert.name for alert in self.alerts().now()]
+        alerts = self.alerts()
+        alerts.look()
+        return [alert.name for alert in alerts.now()]
 
 
 def session(number, group, slot=Slot.OUTBOUND, **more):
@@ -143,6 +146,7 @@ def test_each_is_raised_and_says_what_to_do(change, name, critical):
     world = World()
     change(world)
     alerts = world.alerts()
+    alerts.look()
     (alert,) = alerts.now()
     assert (alert.name, alert.critical) == (name, critical)
     assert alert.text.endswith(".") and alert.runbook.endswith((".", ")."))
@@ -196,8 +200,8 @@ def test_a_judgement_stands_for_a_second_whoever_asks():
 
 def test_sessions_are_looked_at_every_half_minute_whoever_asks():
     world, asked = World(), []
-    sessions = world.sessions
-    world.sessions = lambda network: asked.append(network) or sessions(network)
+    each_session = world.each_session
+    world.each_session = lambda network: asked.append(network) or each_session(network)
     alerts = world.alerts()
     alerts.start()
     one_group(world)
@@ -211,6 +215,88 @@ def test_sessions_are_looked_at_every_half_minute_whoever_asks():
     world.up = False
     world.clock.advance(2.0)
     assert [one.name for one in alerts.now()] == ["no-network"], "of a network that is gone nothing is said"
+    alerts.stop()
+
+
+class ManySpies:
+    """Sessions of a world, each of which takes a millisecond of the reactor to look at; some end meanwhile."""
+
+    def __init__(self, world, count):
+        self.world, self.looks = world, 0
+        self.live = dict.fromkeys(range(count))
+        world.each_session = self.each_session
+
+    def each_session(self, network):
+        self.looks += 1
+        return (self.one(number) for number in list(self.live) if number in self.live)
+
+    def one(self, number):
+        self.world.clock.rightNow += 0.001
+        return session(number % 250, "x", Slot.INBOUND, bytes_out=5_000_000, bytes_in=10_000)
+
+    def next_turn(self):
+        """What is to be done in the next turn of the reactor, and no further; how long that takes."""
+        clock = self.world.clock
+        start = clock.seconds()
+        for call in [one for one in clock.getDelayedCalls() if one.getTime() <= start]:
+            clock.calls.remove(call)
+            call.called = 1
+            call.func(*call.args, **call.kw)
+        return clock.seconds() - start
+
+
+def spies_of(alerts):
+    return [int(one.text.split()[1]) for one in alerts.now() if one.name == "spies"]
+
+
+def test_many_sessions_are_looked_over_in_slices_of_the_reactors_time_those_there_were_and_still_are():
+    world = World()
+    alerts = world.alerts()
+    many = ManySpies(world, 100)
+    alerts.look()
+    assert spies_of(alerts) == [], "the others are told meanwhile"
+    many.live |= dict.fromkeys(range(1000, 2000))
+    for number in range(50, 60):
+        del many.live[number]
+    turns = []
+    while world.clock.getDelayedCalls():
+        turns.append(many.next_turn())
+    assert spies_of(alerts) == [90]
+    assert 15 <= len(turns) <= 90 / 4
+    assert max(turns) <= SLICE + 0.001 + 1e-9
+
+
+def test_a_look_over_sessions_never_meets_another_and_ends_with_the_alerts():
+    world = World()
+    alerts = world.alerts()
+    many = ManySpies(world, 100)
+    alerts.start()
+    for _ in range(5):
+        many.next_turn()
+        alerts.look()
+    assert many.looks == 1
+    alerts.stop()
+    assert world.clock.getDelayedCalls() == []
+    assert spies_of(alerts) == []
+    alerts.start()
+    assert many.looks == 2, "it was not judged to the end, so it is due"
+    while len(world.clock.getDelayedCalls()) > 1:
+        many.next_turn()
+    assert spies_of(alerts) == [100]
+    alerts.stop()
+
+
+def test_a_look_over_sessions_that_fails_is_logged_and_another_follows(flush_logged_errors):
+    world = World()
+    alerts = world.alerts()
+    alerts.start()
+    world.held = [None]
+    world.clock.advance(2 * LOOK)
+    assert len(flush_logged_errors(AttributeError)) == 1
+    world.held = []
+    spied_on(world)
+    world.clock.advance(LOOK)
+    assert spies_of(alerts) == [1]
     alerts.stop()
 
 

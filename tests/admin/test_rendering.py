@@ -9,7 +9,8 @@ import pytest_twisted
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from p2pframe.admin.rendering import KEPT, LONGEST, PIECES, SLICE, Lazily, Made, Rendering
+from p2pframe.admin.rendering import KEPT, LONGEST, PIECES, Lazily, Made, Rendering
+from p2pframe.admin.slices import SLICE
 from p2pframe.testing.context import result_of
 
 

@@ -83,6 +83,9 @@ class View(StandInView):
             )
         ]  # fmt: skip
 
+    def each_session(self, network):
+        return iter(self.sessions(network))
+
     def story(self, network, session):
         """Of the session there is, and of one that has ended, 7."""
         if network != "net" or session not in (1, 7):

@@ -56,6 +56,22 @@ def test_a_manual_peer_is_dialled_again_with_backoff_until_it_is_there(cluster):
     assert session.slot is Slot.MANUAL and session.protected
 
 
+def test_each_session_of_a_network_is_told_as_it_is_when_it_is_its_turn_and_not_once_it_has_ended(cluster):
+    alice = cluster.start(ALICE)
+    bob = cluster.start(BOB, (ALICE,))
+    carol = cluster.start(CAROL, (ALICE,))
+    cluster.net.run_until(lambda: len(opened(alice)) == 2)
+    sessions, before = alice.view.each_session("chat"), alice.view.sessions()
+    say(cluster, carol, "hello")
+    cluster.net.run_until(lambda: lines_of(bob) == ["hello"])
+    first = next(sessions)
+    assert first.id == before[0].id and first.bytes_out > before[0].bytes_out
+    alice.control.disconnect("chat", before[1].id)
+    cluster.net.run_until(lambda: len(alice.view.sessions()) == 1)
+    assert list(sessions) == []
+    assert list(alice.view.each_session("none")) == []
+
+
 def test_a_bad_item_ends_the_session_by_its_floor_and_the_event_says_why(cluster):
     alice = cluster.start(ALICE, extra="    scoring: []")
     bob = cluster.start(BOB, (ALICE,))

@@ -6,7 +6,7 @@ without sessions. `check(cls, services={IFoo: mine})` puts others in their place
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -193,6 +193,10 @@ class StandInView:
     def sessions(self, network: str | None = None) -> Sequence[SessionSnapshot]:
         """None."""
         return []
+
+    def each_session(self, network: str) -> Iterator[SessionSnapshot]:
+        """None."""
+        return iter(())
 
     def penalties(self, offset: int = 0, limit: int | None = None) -> Sequence[Penalty]:
         """None."""
