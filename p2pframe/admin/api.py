@@ -413,8 +413,8 @@ def _cursor(text: str | None) -> list[Any] | None:
     return place
 
 
-def _told(event: Event) -> tuple[int, str, bytes]:
-    return event.number, event.kind, rows.event(event).encoded()
+def _told(event: Event) -> tuple[str, bytes]:
+    return event.kind, rows.event(event).encoded()
 
 
 def _no_network(name: str) -> Problem:

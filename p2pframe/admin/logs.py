@@ -54,8 +54,8 @@ class Logs:
         asked, last, view = call.query, resumed(call), self._view
         fitting = (asked.level, asked.namespace.strip(), asked.text.strip())
         source: Source[LogLine] = Source(
-            lambda after, limit: view.logs(after, limit, *fitting), view.follow_log, _told,
-            lambda line: line.fits(*fitting),
+            # Not only those that fit: of a long log it would be gone over all of it to find a few.
+            view.logs, view.follow_log, _told, lambda line: line.fits(*fitting),
         )  # fmt: skip
         return Streaming(lambda request: self._streams.begin(request, source, last).end)
 
@@ -94,5 +94,5 @@ def row(line: LogLine) -> values.LogLine:
     )  # fmt: skip
 
 
-def _told(line: LogLine) -> tuple[int, str, bytes]:
-    return line.number, "line", row(line).encoded()
+def _told(line: LogLine) -> tuple[str, bytes]:
+    return "line", row(line).encoded()

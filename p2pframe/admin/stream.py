@@ -7,19 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.web.http import Request
 
 from p2pframe.admin.routes import Call, Problem
+from p2pframe.admin.slices import Slices
 
 _AT_ONCE = 100
-"""What was missed that is written before it is looked whether there is room for more."""
+"""What was missed that is asked for at a time."""
 _BEAT = 15.0
 """Seconds between signs of life, so that what is in between keeps the connection."""
 
-T = TypeVar("T")
+
+class Numbered(Protocol):
+    """What a stream may be of: each has a greater number than the one before."""
+
+    @property
+    def number(self) -> int:
+        """Its own."""
+
+
+T = TypeVar("T", bound=Numbered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +37,13 @@ class Source(Generic[T]):
     """What a stream is of.
 
     `since(number, limit)` gives what is still kept of what came after a number, oldest first; `subscribe` calls back
-    with what comes, and gives what ends that; `wants` says which of it is told; `told` gives of each its number, the
-    name of its kind, and its data as JSON.
+    with what comes, and gives what ends that; `wants` says which of both is told; `told` gives of each the name of its
+    kind, and its data as JSON.
     """
 
     since: Callable[[int, int], Sequence[T]]
     subscribe: Callable[[Callable[[T], None]], Callable[[], None]]
-    told: Callable[[T], tuple[int, str, bytes]]
+    told: Callable[[T], tuple[str, bytes]]
     wants: Callable[[T], bool] = lambda one: True
 
 
@@ -86,6 +96,8 @@ class Stream(Generic[T]):
         self._behind = last is not None
         self._full = False
         self._ended = False
+        self._more: IDelayedCall | None = None
+        """The turn of the reactor in which the rest of what was missed is written."""
         self._unsubscribe = source.subscribe(self._happened)
         self._beat = streams.clock.callLater(_BEAT, self._still_there)
 
@@ -98,11 +110,26 @@ class Stream(Generic[T]):
         self._catch_up()
 
     def _catch_up(self) -> None:
-        while self._behind and not self._full and not self._ended:
+        slices = Slices(self._streams.clock)
+        while self._behind and self._more is None and self._has_room():
             missed = self._source.since(self._last, _AT_ONCE)
             self._behind = bool(missed)
             for one in missed:
-                self._tell(one)
+                if not self._has_room():
+                    return
+                if slices.over:
+                    self._more = self._streams.clock.callLater(0, self._go_on)
+                    return
+                self._last = one.number
+                if self._source.wants(one):
+                    self._tell(one)
+
+    def _has_room(self) -> bool:
+        return not self._full and not self._ended
+
+    def _go_on(self) -> None:
+        self._more = None
+        self._catch_up()
 
     def _happened(self, one: T) -> None:
         # While it is behind, this one comes out of the store too.
@@ -114,7 +141,8 @@ class Stream(Generic[T]):
         self._tell(one)
 
     def _tell(self, one: T) -> None:
-        self._last, kind, data = self._source.told(one)
+        self._last = one.number
+        kind, data = self._source.told(one)
         self._request.write(f"id: {self._last}\nevent: {kind}\ndata: ".encode() + data + b"\n\n")
 
     def _drop(self) -> None:
@@ -150,3 +178,6 @@ class Stream(Generic[T]):
             self._unsubscribe()
             if self._beat.active():
                 self._beat.cancel()
+            if self._more is not None:
+                self._more.cancel()
+                self._more = None

@@ -6,8 +6,9 @@ one kind (refusals, short sessions) washes out its own past and not the ban that
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from heapq import merge
 from itertools import islice
 from operator import itemgetter
@@ -70,7 +71,7 @@ class Events:
 
     def since(self, after: int = 0, limit: int = 1000) -> Sequence[Event]:
         """At most `limit` events that are still kept, with a number greater than `after`, oldest first."""
-        newer = (_newer(rows, after) for rows in self._kept.values())
+        newer = [_newer(rows, after, limit) for rows in self._kept.values()]
         return [Event(*row) for row in islice(merge(*newer, key=itemgetter(0)), limit)]
 
     def latest(
@@ -133,12 +134,7 @@ def _length(item: tuple[str, deque[_Row]]) -> int:
     return len(item[1])
 
 
-def _newer(rows: deque[_Row], after: int) -> Sequence[_Row]:
-    """The rows numbered above `after`, looked for from the end, where who follows along will find them."""
-    newer: list[_Row] = []
-    for row in reversed(rows):
-        if row[0] <= after:
-            break
-        newer.append(row)
-    newer.reverse()
-    return newer
+def _newer(rows: deque[_Row], after: int, limit: int) -> Iterator[_Row]:
+    """The first rows numbered above `after`. Who catches up asks again and again: none of those before is gone over."""
+    start = bisect_right(rows, after, key=itemgetter(0))
+    return (rows[at] for at in range(start, min(len(rows), start + limit)))

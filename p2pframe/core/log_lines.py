@@ -7,8 +7,11 @@ wash out the others. Below `node.log_level` nothing is done but to look at the l
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
+from operator import attrgetter
 
 from twisted.logger import ILogObserver, LogEvent, Logger
 from zope.interface import implementer
@@ -89,14 +92,9 @@ class LogLines:
     ) -> Sequence[LogLine]:
         """At most `limit` lines with a number greater than `after` that fit, oldest first."""
         self._catch_up()
-        newer: list[LogLine] = []
-        for line in reversed(self._kept):
-            if line.number <= after:
-                break
-            if line.fits(level, namespace, text):
-                newer.append(line)
-        newer.reverse()
-        return newer[:limit]
+        kept = self._kept
+        newer = islice(kept, bisect_right(kept, after, key=attrgetter("number")), None)
+        return list(islice((line for line in newer if line.fits(level, namespace, text)), limit))
 
     def latest(
         self, limit: int = 100, before: int | None = None, level: str = "debug", namespace: str = "", text: str = ""

@@ -1,10 +1,14 @@
 """The stream of events: goes on where it was, is bounded, ends with its session, and no slow reader disturbs others."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 import pytest_twisted
+from twisted.internet.task import Clock
 
+from p2pframe.admin.slices import SLICE
+from p2pframe.admin.stream import Source, Streams
 from tests.admin.web import VIEWER
 
 STREAM = "/api/v1/events/stream"
@@ -171,3 +175,84 @@ async def test_all_that_was_missed_comes_over_as_many_connections_as_it_takes(we
         raw.transport.abortConnection()
     assert flush_logged_errors() == []
     assert seen == list(range(len(web.view.kept) + 1))
+
+
+class Reader:
+    """Of a stream of numbers: as much of a request as is written to, each write of which takes half a millisecond."""
+
+    def __init__(self, kept, wants=lambda one: True):
+        self.clock, self.kept, self.listeners = Clock(), [SimpleNamespace(number=n) for n in range(1, kept + 1)], []
+        self.data, self.looked_at = b"", 0
+        self.source = Source(self.since, self.subscribe, lambda one: ("x", b"{}"), wants)
+        self.streams = Streams(self.clock, lambda: 1)
+
+    def begin(self, last=0):
+        return self.streams.begin(self, self.source, last)
+
+    def since(self, number, limit):
+        found = self.kept[number : number + limit]
+        self.looked_at += len(found)
+        return found
+
+    def subscribe(self, callback):
+        self.listeners.append(callback)
+        return lambda: self.listeners.remove(callback)
+
+    def happen(self):
+        self.kept.append(SimpleNamespace(number=len(self.kept) + 1))
+        for callback in list(self.listeners):
+            callback(self.kept[-1])
+
+    def registerProducer(self, producer, streaming):
+        pass
+
+    def write(self, data):
+        self.data += data
+        self.clock.rightNow += 0.0005
+
+    def next_turn(self):
+        """What is to be done now and no further; how long that takes."""
+        start = self.clock.seconds()
+        for call in [one for one in self.clock.getDelayedCalls() if one.getTime() <= start]:
+            self.clock.calls.remove(call)
+            call.called = 1
+            call.func(*call.args, **call.kw)
+        return self.clock.seconds() - start
+
+
+def test_what_was_missed_is_written_in_slices_and_what_happens_meanwhile_comes_after_it():
+    reader = Reader(1000)
+    reader.begin()
+    turns = []
+    while ids(reader)[-1] < 1001:
+        if len(turns) == 20:
+            reader.happen()
+        turns.append(reader.next_turn())
+    assert ids(reader) == list(range(1, 1002))
+    assert max(turns) <= SLICE + 0.0005 + 1e-9 and len(turns) > 100
+    reader.happen()
+    assert ids(reader)[-1] == 1002
+    reader.next_turn()
+    assert len(reader.clock.getDelayedCalls()) == 1, "nothing but its sign of life is to come"
+
+
+def test_a_stream_that_ends_while_it_catches_up_leaves_nothing_behind():
+    reader = Reader(1000)
+    stream = reader.begin()
+    stream.pauseProducing()
+    written = len(reader.data)
+    reader.next_turn()
+    assert len(reader.data) == written, "there is no room"
+    stream.resumeProducing()
+    assert len(reader.data) > written
+    stream.stopProducing()
+    assert reader.clock.getDelayedCalls() == [] and reader.listeners == []
+
+
+def test_what_does_not_fit_is_passed_over_once():
+    reader = Reader(10_000, wants=lambda one: one.number % 1000 == 0)
+    reader.begin()
+    reader.next_turn()
+    assert ids(reader) == list(range(1000, 10_001, 1000))
+    # In the middle of a hundred its time was up.
+    assert reader.looked_at <= 10_100

@@ -89,6 +89,18 @@ def test_fewer_are_kept_once_asked_to():
     assert [event.number for event in events.since()] == list(range(91, 101))
 
 
+def test_who_catches_up_page_by_page_goes_over_none_of_it_twice():
+    events, _ = make(10_000)
+    for number in range(10_000):
+        events.emit(f"kind {number % 7}", "net")
+    last, seen = 0, 0
+    with Work(10_000 * 20):
+        while page := events.since(last, 100):
+            assert page[0].number == last + 1
+            last, seen = page[-1].number, seen + len(page)
+    assert (last, seen) == (10_000, 10_000)
+
+
 def test_an_idle_emit_is_cheap():
     events, _ = make(10_000)
     with Work(20_000 * 40):

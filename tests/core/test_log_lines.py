@@ -19,6 +19,7 @@ from p2pframe.core.log_event import LINE
 from p2pframe.core.log_lines import LogLines
 from p2pframe.core.metrics import NodeMetrics
 from p2pframe.testing.simulation import NodeSimulation
+from tests.work import Work
 
 
 class Kept:
@@ -160,6 +161,17 @@ def test_lines_are_found_by_level_namespace_text_and_number():
     assert [line.text for line in lines.latest(2)] == ["four", "three"]
     assert [line.text for line in lines.latest(before=3)] == ["two", "Hello one"]
     assert [line.text for line in lines.latest(namespace="twisted")] == ["four"]
+
+
+def test_who_catches_up_page_by_page_goes_over_none_of_it_twice():
+    kept = Kept(log_lines=5_000, log_rate=10_000)
+    for number in range(6_000):
+        kept.say("line {number}", number=number)
+    last, seen = 0, 0
+    with Work(5_000 * 30):
+        while page := kept.lines.since(last, 50):
+            last, seen = page[-1].number, seen + len(page)
+    assert (last, seen) == (6_000, 5_000)
 
 
 def test_who_follows_is_told_of_each_until_it_ends():
