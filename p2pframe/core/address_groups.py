@@ -6,8 +6,9 @@ while: nothing of it is kept with the entries, of which there are many.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from heapq import nlargest
+from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ LARGEST = 50
 """Netgroups that are told of."""
 SLICE = 500
 """Entries looked at in one turn of the reactor: one to two milliseconds."""
+GROUPS = 10_000
+"""Netgroups among which the largest are looked for in one turn: there may be one for each address."""
 GOOD_FOR = 30.0
 """Seconds for which a count is told as it is."""
 AGES = (3_600.0, 86_400.0, 7 * 86_400.0, 30 * 86_400.0, float("inf"))
@@ -62,6 +65,13 @@ class AddressSurvey:
         if start + SLICE < len(entries):
             self._call = self._clock.callLater(0, self._slice, start + SLICE, sums)
             return
+        self._choose(sums)
+
+    def _choose(self, sums: _Sums) -> None:
+        self._call = None
+        if sums.choose():
+            self._call = self._clock.callLater(0, self._choose, sums)
+            return
         self._latest = sums.told()
         self._at = self._clock.seconds()
 
@@ -69,7 +79,7 @@ class AddressSurvey:
 class _Sums:
     """What was counted so far."""
 
-    __slots__ = ("addresses", "groups", "heard", "known", "now", "tried")
+    __slots__ = ("addresses", "chosen", "groups", "heard", "known", "left", "now", "tried")
 
     def __init__(self, now: float) -> None:
         self.now = now
@@ -78,6 +88,9 @@ class _Sums:
         self.tried: dict[str, int] = {}
         self.known = [[0, 0] for _ in AGES]
         self.heard = [[0, 0] for _ in AGES]
+        self.left: Iterator[tuple[str, int]] | None = None
+        """Netgroups that are not looked at yet, once all are counted."""
+        self.chosen: list[tuple[str, int]] = []
 
     def add(self, entry: Entry) -> None:
         """One more."""
@@ -93,10 +106,17 @@ class _Sums:
             sums[number][0] += 1
             sums[number][1] += entry.tried
 
+    def choose(self) -> bool:
+        """Look for the largest among some more; whether there are others left."""
+        if self.left is None:
+            self.left = iter(self.groups.items())
+        some = list(islice(self.left, GROUPS))
+        self.chosen = nlargest(LARGEST, self.chosen + some, key=itemgetter(1))
+        return len(some) == GROUPS
+
     def told(self) -> AddressGroups:
         """All of it."""
-        chosen = nlargest(LARGEST, self.groups.items(), key=itemgetter(1))
-        chosen.sort(key=lambda pair: (-pair[1], pair[0]))
+        chosen = sorted(self.chosen, key=lambda pair: (-pair[1], pair[0]))
         return AddressGroups(
             self.addresses, len(self.groups),
             tuple(GroupHolds(name, held, self.tried.get(name, 0)) for name, held in chosen), self.now,

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 
 from p2pframe.config.settings import Limits
 from p2pframe.core.address_book import AddressBook
-from p2pframe.core.address_groups import GOOD_FOR, SLICE, AddressSurvey
+from p2pframe.core.address_groups import GOOD_FOR, GROUPS, LARGEST, SLICE, AddressSurvey
 from p2pframe.interfaces import AddressGroups
 from p2pframe.model import FoundAddress, PeerAddress, netgroup
 from p2pframe.testing.context import FakeEntropy, FakeMetrics
@@ -86,9 +86,8 @@ def test_addresses_are_counted_by_age():
 class Line:
     """As much of an entry as is looked at."""
 
-    address = PeerAddress("192.0.2.1", 1)
-
-    def __init__(self):
+    def __init__(self, address=None):
+        self.address = address or PeerAddress("192.0.2.1", 1)
         self.first_seen = self.last_seen = 0.0
         self.tried = False
 
@@ -121,3 +120,21 @@ def test_many_addresses_are_counted_in_slices_once_for_all_who_ask_and_not_all_t
     assert survey.latest() is found and len(looks) == 4
     survey.stop()
     assert clock.getDelayedCalls() == []
+
+
+def test_the_largest_of_many_netgroups_are_looked_for_in_slices_too():
+    clock = Clock()
+    spots = [PeerAddress(f"{n // 250 + 1}.{n % 250}.0.1", 1) for n in range(2 * GROUPS + 5)]
+    # Of one netgroup in each slice of them, and of one in the last: they are the largest.
+    large = {netgroup(spots[at]): 5 - number for number, at in enumerate((3, GROUPS + 3, 2 * GROUPS + 3))}
+    entries = [Line(spot) for spot in spots for _ in range(large.get(netgroup(spot), 1))]
+    survey = AddressSurvey(clock, clock.seconds, lambda: entries)
+    survey.latest()
+    turns = 1
+    while clock.getDelayedCalls():
+        turn(clock)
+        turns += 1
+    found = survey.latest()
+    assert turns == -(-len(entries) // SLICE) + 2
+    assert {one.netgroup: one.held for one in found.largest[:3]} == large
+    assert (len(found.largest), found.groups) == (LARGEST, len(spots))
