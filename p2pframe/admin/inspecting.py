@@ -83,12 +83,22 @@ class Inspection:
         first = self.kept[0].number if self.kept else 0
         return self.kept[number - first] if self.kept and 0 <= number - first < len(self.kept) else None
 
-    def select(self, way: str = "", kind: str = "", text: str = "") -> Iterator[Seen]:
-        """Those that fit, oldest first: the direction, the type, and every word of `text` somewhere in what it says."""
+    def select(
+        self, way: str = "", kind: str = "", text: str = "", after: int = 0, before: int = 0, newest: bool = False
+    ) -> Iterator[Seen | None]:
+        """Of those that are kept now each that fits, and None for one that does not: reading ten megabytes takes its
+        time, so who goes through them may let others have their turn at any.
+
+        What fits is by direction and type, has every word of `text` somewhere in what it says, and a number greater
+        than `after` and less than `before`, where that is not 0. Oldest first, or `newest`.
+        """
         words = text.lower().split()
-        for one in list(self.kept):
-            if way in ("", one.way) and kind in ("", one.message.name) and (not words or _says(one.message, words)):
-                yield one
+        kept = list(self.kept)
+        first = kept[0].number if kept else 0
+        kept = kept[max(0, after + 1 - first) : max(0, before - first) if before else None]
+        for one in reversed(kept) if newest else kept:
+            fits = way in ("", one.way) and kind in ("", one.message.name)
+            yield one if fits and (not words or _says(one.message, words)) else None
 
 
 class Inspections:
@@ -295,18 +305,24 @@ def _cost(value: InspectedValue) -> int:
 
 
 def _says(message: InspectedMessage, words: Sequence[str]) -> bool:
-    text = "\n".join(_texts({message.name: message.fields, "error": message.error} if message.error else
-                            {message.name: message.fields})).lower()  # fmt: skip
+    texts = [message.name, message.error]
+    if message.error:
+        texts.append("error")
+    _gather(message.fields, texts)
+    text = "\n".join(texts).lower()
     return all(word in text for word in words)
 
 
-def _texts(value: InspectedValue) -> Iterator[str]:
-    if isinstance(value, Mapping):
+def _gather(value: InspectedValue, texts: list[str]) -> None:
+    """What a value says, names included. What `bounded` gives is made of dicts and lists alone."""
+    if isinstance(value, str):
+        texts.append(value)
+    elif isinstance(value, dict):
         for name, each in value.items():
-            yield name
-            yield from _texts(each)
-    elif isinstance(value, Sequence) and not isinstance(value, str):
+            texts.append(name)
+            _gather(each, texts)
+    elif isinstance(value, list):
         for each in value:
-            yield from _texts(each)
+            _gather(each, texts)
     else:
-        yield str(value)
+        texts.append(str(value))

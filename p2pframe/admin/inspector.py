@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from itertools import islice
 
 from p2pframe.admin import values_inspector as v
 from p2pframe.admin.access import Role
@@ -14,8 +13,9 @@ from p2pframe.admin.inspecting import Inspection, Inspections, InspectRefused, S
 from p2pframe.admin.rendering import Made
 from p2pframe.admin.routes import Call, Problem, Reply, Route
 from p2pframe.admin.section import Maker
+from p2pframe.admin.slices import Slices
 from p2pframe.capture_file import Record, encode_head, encode_record
-from p2pframe.model import SessionId
+from p2pframe.model import SessionId, SessionSnapshot
 
 HEX = 1024
 """Bytes of a message that the API tells in a list; all of it is a download."""
@@ -66,7 +66,7 @@ class Inspector:
         """It ends by itself when nobody has asked for it for a while."""
         network, id = self._api.session_of(call)
         protocol = next(one.protocol for one in self._api.view.networks() if one.name == network)
-        session = next((one for one in self._api.view.sessions(network) if one.id == id), None)
+        session = self._api.view.session(network, id)
         if session is None:
             raise no_session(network, id)
         try:
@@ -83,11 +83,10 @@ class Inspector:
             raise _nobody(network, id)
         self._api.audit.note(call, "inspected no longer", network=network, session=id)
 
-    def messages(self, call: Call) -> v.Inspected:
+    async def messages(self, call: Call) -> v.Inspected:
         """Oldest first, so that who asks again and again sees each."""
         found, query = self._find(call), call.query
-        fit = (one for one in found.select(query.way, query.type, query.text) if one.number > query.after)
-        page = list(islice(fit, query.limit + 1))
+        page = await self._select(found, query, query.after, query.limit + 1)
         more = page[query.limit - 1].number if len(page) > query.limit else None
         return v.Inspected(
             inspecting=_inspecting(found), messages=[_seen(one, HEX) for one in page[: query.limit]], next=more
@@ -104,16 +103,16 @@ class Inspector:
 
     async def lines(self, call: Call) -> Reply:
         """Made off the reactor's thread: of what there is now, which does not change any more."""
-        found, query = self._find(call), call.query
-        chosen = list(found.select(query.way, query.type, query.text))
+        found = self._find(call)
+        chosen = await self._select(found, call.query)
         self._noted(call, found)
         body = await self._api.context.work(lambda: b"".join(_line(one) for one in chosen))
         return _file(body, _name(found, ".jsonl"), "application/x-ndjson")
 
     async def capture(self, call: Call) -> Reply:
         """A record for each message; what they were read with is not known any more."""
-        found, query = self._find(call), call.query
-        chosen = list(found.select(query.way, query.type, query.text))
+        found = self._find(call)
+        chosen = await self._select(found, call.query)
         self._noted(call, found)
         session = found.session
         head = encode_head({
@@ -129,30 +128,38 @@ class Inspector:
     def page(self, call: Call) -> Made:
         """The latest first; where nobody inspects the peer, how to begin."""
         network, id = self._api.session_of(call)
-        found, query = self._inspections.find(network, id), call.query
-        session = next((one for one in self._api.view.sessions(network) if one.id == id), None)
+        found = self._inspections.find(network, id)
+        session = self._api.view.session(network, id)
         if found is None and session is None:
             raise no_session(network, id)
-        fit: list[Seen] = []
+        return Made(self._pieces(call, found, session))
+
+    def _pieces(self, call: Call, found: Inspection | None, session: SessionSnapshot | None) -> Iterator[str]:
+        """The page, and before it an empty piece for each message that is looked at."""
+        query = call.query
+        listed: list[v.SeenMessage] = []
+        older = 0
         kinds: list[str] = []
         chosen = None
         if found is not None:
-            fit = [
-                one for one in found.select(query.way, query.type, query.text)
-                if not query.before or one.number < query.before
-            ]  # fmt: skip
-            kinds = sorted({one.message.name for one in found.kept if one.message.name})
+            for one in found.select(query.way, query.type, query.text, before=query.before, newest=True):
+                yield ""
+                if one is not None and len(listed) == LISTED:
+                    older = listed[-1].number
+                    break
+                if one is not None:
+                    listed.append(_seen(one, 0))
+            kinds = sorted({one.message.name for one in list(found.kept) if one.message.name})
             chosen = found.find(query.message) if query.message else None
-        listed = [_seen(one, 0) for one in reversed(fit[-LISTED:])]
         shown = found.session if found is not None else session
         assert shown is not None
-        return self._maker.made(
-            "inspected.html", call, "/peers", title=str(shown.address), network=network, id=int(id),
+        yield from self._maker.made(
+            "inspected.html", call, "/peers", title=str(shown.address), network=shown.network, id=int(shown.id),
             there=session is not None, inspecting=_inspecting(found) if found is not None else None, messages=listed,
-            older=listed[-1].number if len(fit) > LISTED else 0, kinds=kinds, query=query, asked=query.message,
+            older=older, kinds=kinds, query=query, asked=query.message,
             chosen=_seen(chosen, 0) if chosen is not None else None,
             dump=list(_dump(chosen.message.raw[:DUMP])) if chosen is not None else [], most=DUMP,
-        )  # fmt: skip
+        ).pieces  # fmt: skip
 
     def _find(self, call: Call) -> Inspection:
         network, id = self._api.session_of(call)
@@ -160,6 +167,21 @@ class Inspector:
         if found is None:
             raise _nobody(network, id)
         return found
+
+    async def _select(
+        self, found: Inspection, query: v.FilterQuery, after: int = 0, most: int | None = None
+    ) -> list[Seen]:
+        """The first that fit, looked for over as many turns of the reactor as that takes."""
+        slices = Slices(self._api.context.reactor)
+        fit: list[Seen] = []
+        for one in found.select(query.way, query.type, query.text, after):
+            if one is not None:
+                fit.append(one)
+                if len(fit) == most:
+                    break
+            if slices.over:
+                await slices.next_turn()
+        return fit
 
     def _noted(self, call: Call, found: Inspection) -> None:
         self._api.audit.note(call, "messages read", network=found.session.network, session=found.session.id)

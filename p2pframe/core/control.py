@@ -60,6 +60,12 @@ class View:
             for snapshot in one.snapshots()
         ]
 
+    def session(self, network: str, session: SessionId) -> SessionSnapshot | None:
+        """See `INodeView.session`."""
+        held = self._node.networks.get(network)
+        live = held.sessions.get(session) if held is not None else None
+        return live.snapshot() if live is not None else None
+
     def each_session(self, network: str) -> Iterator[SessionSnapshot]:
         """See `INodeView.each_session`."""
         held = self._node.networks.get(network)

@@ -282,6 +282,9 @@ class INodeView(Interface):
     def sessions(network: str | None = None) -> Sequence[SessionSnapshot]:
         """Every session, by network and id."""
 
+    def session(network: str, session: SessionId) -> SessionSnapshot | None:
+        """One of them; None where it has ended, or there is no such."""
+
     def each_session(network: str) -> Iterator[SessionSnapshot]:
         """Those that a network has now, each as it is when it is its turn, and none that has ended by then.
 

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 import pytest_twisted
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 
+from p2pframe.admin import inspecting
 from p2pframe.admin.inspecting import InspectBounds, Inspections, InspectRefused, bounded
+from p2pframe.admin.inspector import LISTED, Inspector
+from p2pframe.admin.slices import SLICE
+from p2pframe.admin.values_inspector import InspectedQuery, PageOfMessagesQuery
 from p2pframe.capture_file import decode
 from p2pframe.interfaces import Event, IInspectable, InspectedMessage
 from p2pframe.interfaces.inspect import DEEPEST, LONGEST_TEXT, MOST_VALUES
 from p2pframe.model import PeerAddress, SessionId, SessionSnapshot, Slot
 from p2pframe.testing.conformance.line_inspector import StandInInspectable, StandInInspector
-from p2pframe.testing.context import FakeContext
+from p2pframe.testing.context import FakeContext, result_of
 
 PEER = "/api/v1/peers/net/1/inspect"
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>{{7*7}}\"'&amp;"
@@ -61,7 +67,7 @@ class World:
 
 
 def said(inspection, **filters):
-    return [(one.number, one.way, one.message.name) for one in inspection.select(**filters)]
+    return [(one.number, one.way, one.message.name) for one in inspection.select(**filters) if one is not None]
 
 
 def test_what_is_said_both_ways_is_kept_in_order():
@@ -89,6 +95,72 @@ def test_filters_are_of_the_direction_the_type_and_the_words():
     assert [number for number, _, _ in said(one, text="tx alpha two")] == [4]
     assert [number for number, _, _ in said(one, text="has")] == [2], "what is wrong with it is text too"
     assert said(one, way="out", kind="ping") == []
+
+
+def test_some_by_number_and_the_newest_first():
+    one = (world := World(messages=5)).begin()
+    for number in range(1, 9):
+        world.taps[1]("in", b"m %d\n" % number)
+    numbers = lambda **more: [number for number, _, _ in said(one, **more)]  # noqa: E731
+    assert numbers(after=6) == [7, 8] and numbers(before=6) == [4, 5]
+    assert numbers(after=1, before=99) == [4, 5, 6, 7, 8] and numbers(after=8) == numbers(before=2) == []
+    assert numbers(before=7, newest=True) == [6, 5, 4] and numbers(newest=True, text="5") == [5]
+
+
+class Slow:
+    """Many messages, of which each takes a millisecond to be searched, and what shows them."""
+
+    def __init__(self, monkeypatch, count):
+        self.world = World(messages=1000, size=10_000_000)
+        self.clock = self.world.context.reactor
+        self.world.begin()
+        for number in range(1, count + 1):
+            self.world.taps[1]("in", b"tx number %d\n" % number)
+        says = inspecting._says
+        self.searched = 0
+
+        def slow(message, words):
+            self.searched += 1
+            self.clock.rightNow += 0.001
+            return says(message, words)
+
+        monkeypatch.setattr(inspecting, "_says", slow)
+        maker = SimpleNamespace(made=lambda *args, **values: SimpleNamespace(pieces=[values]))
+        view = SimpleNamespace(session=lambda network, id: None)
+        api = SimpleNamespace(context=self.world.context, session_of=lambda call: ("net", SessionId(1)), view=view)
+        self.inspector = Inspector(api, maker, self.world.inspections)
+
+    def next_turn(self):
+        """What is to be done now, and no further; how long it takes."""
+        start = self.clock.seconds()
+        for call in [one for one in self.clock.getDelayedCalls() if one.getTime() <= start]:
+            self.clock.calls.remove(call)
+            call.called = 1
+            call.func(*call.args, **call.kw)
+        return self.clock.seconds() - start
+
+
+def test_a_search_through_many_messages_lets_others_have_their_turn(monkeypatch):
+    slow = Slow(monkeypatch, 300)
+    query = InspectedQuery(text="number 300", after=100)
+    answer = Deferred.fromCoroutine(slow.inspector.messages(SimpleNamespace(query=query)))
+    slow.world.taps[1]("in", b"tx number 300 again\n")
+    turns = []
+    while not answer.called:
+        turns.append(slow.next_turn())
+    assert [one.number for one in result_of(answer).messages] == [300], "of those that there were when it began"
+    assert slow.searched == 200
+    assert len(turns) >= 30 and max(turns) <= SLICE + 0.001 + 1e-9
+
+
+def test_a_page_is_searched_in_pieces_from_the_newest_and_no_further_than_it_shows(monkeypatch):
+    slow = Slow(monkeypatch, 300)
+    for text, found, searched, older in (("tx", LISTED, LISTED + 1, 201), ("nowhere", 0, 300, 0)):
+        slow.searched = 0
+        query = PageOfMessagesQuery(text=text)
+        *pieces, values = slow.inspector.page(SimpleNamespace(query=query)).pieces
+        assert pieces == [""] * searched == [""] * slow.searched
+        assert (len(values["messages"]), values["older"]) == (found, older)
 
 
 def test_so_many_messages_are_kept_and_those_that_went_are_counted():

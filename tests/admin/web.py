@@ -83,6 +83,9 @@ class View(StandInView):
             )
         ]  # fmt: skip
 
+    def session(self, network, session):
+        return next((one for one in self.sessions(network) if one.id == session), None)
+
     def each_session(self, network):
         return iter(self.sessions(network))
 

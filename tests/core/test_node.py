@@ -70,6 +70,8 @@ def test_each_session_of_a_network_is_told_as_it_is_when_it_is_its_turn_and_not_
     cluster.net.run_until(lambda: len(alice.view.sessions()) == 1)
     assert list(sessions) == []
     assert list(alice.view.each_session("none")) == []
+    assert alice.view.session("chat", first.id).id == first.id
+    assert alice.view.session("chat", before[1].id) is alice.view.session("none", first.id) is None
 
 
 def test_a_bad_item_ends_the_session_by_its_floor_and_the_event_says_why(cluster):

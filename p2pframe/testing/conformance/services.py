@@ -194,6 +194,10 @@ class StandInView:
         """None."""
         return []
 
+    def session(self, network: str, session: SessionId) -> SessionSnapshot | None:
+        """None."""
+        return None
+
     def each_session(self, network: str) -> Iterator[SessionSnapshot]:
         """None."""
         return iter(())
