@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 import jinja2
+from markupsafe import Markup, escape
 
 from p2pframe.admin import words
 from p2pframe.admin.access import Role
@@ -31,6 +33,11 @@ class Section(Protocol):
         """What it answers: of the API, and its pages."""
 
 
+def exact(value: object) -> Markup:
+    """For what a form or a button gives back to the node: with what is spelled out elsewhere on a page as it is."""
+    return Markup(re.sub("[^ -~]", lambda one: f"&#{ord(one[0])};", escape(value)))
+
+
 class Maker:
     """Makes pages out of templates. `more` gives the addresses and titles of pages that are not ours.
 
@@ -45,7 +52,7 @@ class Maker:
             loader=jinja2.PackageLoader("p2pframe.admin"), autoescape=True, undefined=jinja2.StrictUndefined,
             trim_blocks=True, lstrip_blocks=True,
         )  # fmt: skip
-        self._templates.filters.update(words.FILTERS)
+        self._templates.filters.update(words.FILTERS, exact=exact)
 
     def made(self, template: str, call: Call, section: str, **values: object) -> Made:
         """A page of a template; `section` is the address in the menu that it is under.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from p2pframe.cli.remote.captures import COMMANDS
+from p2pframe.visible import visible
 
 if TYPE_CHECKING:
     from p2pframe.capture_file import Record
@@ -50,7 +51,7 @@ def show(
             if as_json:
                 click.echo(json.dumps(head))
             else:
-                click.echo(", ".join(f"{name}: {_safe(str(value))}" for name, value in head.items()))
+                click.echo(", ".join(visible(f"{name}: {value}") for name, value in head.items()))
             # Both directions are read, whichever is shown: a read is cheap, and a file is one stream each way.
             if inspectable is None:
                 for record in records:
@@ -61,7 +62,7 @@ def show(
                 if way in (None, side) and kind in (None, message.name):
                     click.echo(_said(seconds, side, message, characters, as_json))
         except CaptureError as error:
-            raise click.ClickException(f"{file}: {error}") from None
+            raise click.ClickException(f"{file}: {visible(str(error))}") from None
 
 
 def _inspectable(head: Mapping[str, object], wanted: bool) -> IInspectable | None:
@@ -77,10 +78,10 @@ def _inspectable(head: Mapping[str, object], wanted: bool) -> IInspectable | Non
         cls: object = Registry().find("protocol", name)
         if IInspectable.providedBy(cls):
             return cls
-        raise click.ClickException(f"the protocol {_safe(name)} does not say what its messages mean")
+        raise click.ClickException(f"the protocol {visible(name)} does not say what its messages mean")
     except PluginError as error:
         if wanted:
-            raise click.ClickException(str(error)) from None
+            raise click.ClickException(visible(str(error))) from None
     except click.ClickException:
         if wanted:
             raise
@@ -109,8 +110,8 @@ def _said(seconds: float, way: str, message: InspectedMessage, characters: int, 
     # As JSON: nothing that a peer says reaches the terminal but as plain characters.
     says = json.dumps(message.fields)[1:-1]
     cut = f"{says[:characters]}..." if len(says) > characters else says
-    error = f"({_safe(message.error)}) " if message.error else ""
-    return f"{seconds:12.6f} {way:3} {len(message.raw):8} {_safe(message.name) or '?':12} {error}{cut}".rstrip()
+    error = f"({visible(message.error)}) " if message.error else ""
+    return f"{seconds:12.6f} {way:3} {len(message.raw):8} {visible(message.name) or '?':12} {error}{cut}".rstrip()
 
 
 def _raw(record: Record, most: int, as_json: bool) -> str:
@@ -120,11 +121,6 @@ def _raw(record: Record, most: int, as_json: bool) -> str:
     text = "".join(chr(byte) if byte in _SHOWN else "." for byte in data)
     more = "..." if len(record.data) > most else ""
     return f"{record.seconds:12.6f} {record.way:3} {len(record.data):8} {data.hex()}{more}  {text}{more}"
-
-
-def _safe(text: str) -> str:
-    """Without what a terminal would obey."""
-    return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
 for one in COMMANDS:

@@ -6,26 +6,22 @@ be seen, are shown as escapes: no peer can forge a line, hide in one or move a t
 
 from __future__ import annotations
 
-import re
-
 from twisted.logger import LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
 
 from p2pframe.interfaces.node import LOG_LEVELS
+from p2pframe.visible import visible
 
 LINE = 2000
 """Characters of one line at most."""
 LEVELS = {name: number for number, name in enumerate(LOG_LEVELS)}
 """By name: how grave."""
-_CONTROL = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\U000e0000-\U000e007f]"
-)
 _LEGACY = frozenset({"message", "time", "system", "isError", "format", "failure", "logLevel", "printed"})
 
 
 def clean(text: str) -> str:
     """One line of at most `LINE` characters without control characters."""
-    text = _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text[: LINE + 1])
+    text = visible(text[: LINE + 1])
     return text if len(text) <= LINE else text[: LINE - 3] + "..."
 
 

@@ -329,7 +329,7 @@ def shown(tmp_path, *options, head=BITCOIN, parts=()):
 def test_the_command_says_what_messages_mean_where_the_protocol_is_installed(tmp_path):
     said = shown(tmp_path)
     assert said.output == (
-        "network: n, protocol: bitcoin, agent: /?[2Jclear/\n"
+        "network: n, protocol: bitcoin, agent: /\\x1b[2Jclear/\n"
         '    1.000000 in        32 ping         "nonce": "0000000000000000"\n'
         '    1.500000 out       32 pong         "nonce": "0000000000000000"\n'
         "    1.500000 in         9 ?            (the stream ends within a message)\n"
@@ -359,6 +359,12 @@ def test_nothing_that_a_peer_said_reaches_the_terminal_but_as_plain_characters(t
     for options in ((), ("--raw",), ("--json",)):
         output = shown(tmp_path, *options, parts=parts).output
         assert all(sign == "\n" or sign.isprintable() for sign in output), output
+    turned = "/\u202e:1.0\u3164/"
+    for head in (BITCOIN | {turned: turned}, {"protocol": turned}, {"protocol": "mainline", "agent": turned}):
+        for options in ((), ("--decode",)):
+            said = shown(tmp_path, *options, head=head).output
+            assert "/\\u202e:1.0\\u3164/" in said or options
+            assert not set("\u202e\u3164") & set(said), said
 
 
 def test_the_command_shows_it(tmp_path):

@@ -11,7 +11,7 @@ from p2pframe.cli.remote import show, story
 from p2pframe.cli.remote.log import line as line_of
 from tests.admin.web import View
 
-TEXT = "\u00e9\u4e2d\x1b[31m\x07\u202e[bold]\ud800\r\n"
+TEXT = "\u00e9\u4e2d\x1b[31m\x07\u202e[bold]\ud800\r\n\x9b\u2066\u200f\u061c\u200b\xad\ufeff\u3164\U000e0041"
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
@@ -31,5 +31,7 @@ def test_no_text_ends_a_command_or_moves_the_cursor(encoding, monkeypatch):
     sys.stdout.flush()
     text = out.getvalue().decode(encoding)
     assert "31m" in text, "it is shown"
-    for bad in "\x1b\x07\u202e\r\ud800":
+    assert "\\u202e" in text and "\\u200b" in text
+    assert encoding != "utf-8" or "\u00e9\u4e2d\\x1b" in text, "plain letters stay"
+    for bad in set(TEXT) - set("\u00e9\u4e2d[31m[bold]\n"):
         assert bad not in text

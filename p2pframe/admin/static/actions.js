@@ -1,5 +1,5 @@
 // What an operator does: asked for in a dialog where a reason belongs to it, then by the API, then told.
-import { ask, done, tell } from "/static/api.js";
+import { ask, done, tell, visible } from "/static/api.js";
 import { refresh } from "/static/live.js";
 import { recording } from "/static/recording.js";
 
@@ -7,7 +7,7 @@ import { recording } from "/static/recording.js";
 function fill(name, title) {
   const dialog = document.getElementById(`ask-${name}`);
   const heading = dialog.querySelector("h2");
-  heading.textContent = title ? `${heading.dataset.title} ${title}` : heading.dataset.title;
+  heading.textContent = visible(title ? `${heading.dataset.title} ${title}` : heading.dataset.title);
   dialog.querySelector("form").reset();
   dialog.returnValue = "no";
   dialog.showModal();
@@ -85,7 +85,7 @@ function plainly(text) {
 async function set(values) {
   const { differences } = await ask("POST", "/api/v1/config/check", { values });
   if (!differences.length) return "That changes nothing.";
-  document.getElementById("differences").textContent = differences.join("\n");
+  document.getElementById("differences").textContent = visible(differences.join("\n"));
   if (!await fill("apply")) return "";
   await ask("POST", "/api/v1/config/apply", { values });
   return `Changed: ${differences.join("; ")}.`;

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +20,7 @@ from p2pframe.sim.results import (
     to_number,
     value_names,
 )
+from p2pframe.visible import visible as spelled_out
 
 FORMAT = "p2pframe sim results 1"
 """What `results.json` begins with, as the value of its key `format`."""
@@ -136,9 +136,6 @@ def expectation_rows(results: Sequence[RunResult]) -> list[ExpectationRow]:
     return sorted(rows.values(), key=lambda row: row.ok)
 
 
-_SHOWN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-
-
 def visible(text: str, limit: int = 2000) -> str:
     """Text of anyone's making on one line: what moves a cursor, turns the direction of reading or hides is spelled out.
 
@@ -146,6 +143,4 @@ def visible(text: str, limit: int = 2000) -> str:
     """
     if len(text) > limit:
         text = text[:limit] + "..."
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(c.encode("unicode_escape").decode("ascii") if unicodedata.category(c) in _SHOWN else c for c in text)
+    return spelled_out(text)
