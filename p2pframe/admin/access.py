@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import enum
 import hmac
+import math
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import NamedTuple
 
 from p2pframe.admin.codes import Codes
 from p2pframe.interfaces import Entropy
@@ -23,6 +25,34 @@ class Role(enum.IntEnum):
     OPERATOR = 2
 
 
+class Rates(NamedTuple):
+    """How often one log-in may ask: so many times a second in the long run, and `burst` times at once."""
+
+    per_second: float = 20.0
+    burst: float = 200.0
+
+
+class Bucket:
+    """What one log-in may still ask for. Full at first; times are seconds of one clock."""
+
+    __slots__ = ("_at", "_left")
+
+    def __init__(self) -> None:
+        self._left = math.inf
+        self._at = 0.0
+
+    def take(self, rates: Rates, now: float) -> float:
+        """Take one: 0.0, or in how many seconds there is one to be had. A refusal costs nothing."""
+        # A clock that was set back gives nothing, and takes nothing either.
+        self._left = min(rates.burst, self._left + max(0.0, now - self._at) * rates.per_second)
+        self._at = now
+        # The rounding of a sum of fractions keeps nobody waiting.
+        if self._left < 1 - 1e-9:
+            return (1 - self._left) / rates.per_second
+        self._left -= 1
+        return 0.0
+
+
 @dataclass(slots=True)
 class Session:
     """One log-in of a person; times are unix seconds. `csrf` goes with each change that is asked for."""
@@ -31,6 +61,7 @@ class Session:
     csrf: str
     began: float
     used: float
+    asked: Bucket = field(default_factory=Bucket)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +99,9 @@ class Access:
         self._entropy = entropy
         self._sessions: dict[bytes, Session] = {}
         self._tokens = {_hash(token): (name, role) for name, (role, token) in (tokens or {}).items()}
+        self._asked = {name: Bucket() for name, _ in self._tokens.values()}
+        """By the name of a token: as many as there are of them."""
+        self.rates: Callable[[], Rates] = Rates
         self._tries: dict[str, float] = {}
         """By source: when all its tries will be there again."""
         self._all = 0.0
@@ -125,6 +159,17 @@ class Access:
     def token(self, token: str) -> tuple[str, Role] | None:
         """The name and role of a token. Looked up by its hash: how long that takes says nothing of any token."""
         return self._tokens.get(_hash(token))
+
+    def ask(self, who: Session | str, now: float) -> float:
+        """One request of a session, or of the token of a name: 0.0, or in how many seconds it may be asked again.
+
+        `now` is of a clock of its own, which need not be that of the sessions.
+        """
+        bucket = who.asked if isinstance(who, Session) else self._asked[who]
+        wait = bucket.take(self.rates(), now)
+        if wait:
+            self.turned_away("requests")
+        return wait
 
     @property
     def open_sessions(self) -> int:

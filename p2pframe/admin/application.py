@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IListeningPort
 from zope.interface import implementer
 
 from p2pframe.admin import codes
-from p2pframe.admin.access import Access, Limits, Role
+from p2pframe.admin.access import Access, Limits, Rates, Role
 from p2pframe.admin.alerts import Alerts
 from p2pframe.admin.api import Api
 from p2pframe.admin.audit import Audit
@@ -94,6 +94,7 @@ class Admin:
         key = self._key()
         limits = Limits(config.sessions, config.idle, config.life, config.tries, config.pause)
         access = Access(codes.Codes(key, context.unix_time()), context.entropy, limits, self._tokens())
+        access.rates = lambda: Rates(self.config.requests_per_second, self.config.request_burst)
         cookie = "p2pframe-" + b32encode(sha256(b"cookie" + key).digest()[:5]).decode().lower()
         secure = config.certificate is not None
         self._captures = captures = Captures(

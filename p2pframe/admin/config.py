@@ -131,6 +131,22 @@ class AdminConfig(PluginConfig):
     streams: int = bound(
         20, ge=1, description="Event streams (open pages) at once.", counter="admin_turned_away", label="streams"
     )
+    # Five open pages refresh themselves five times a second at most, and `p2pframe top` at its fastest asks 15 times: a
+    # log-in that does both has room. Below 1, or 20 at once, the page and the commands that change it back had none.
+    requests_per_second: float = bound(
+        20.0,
+        ge=1,
+        description="Requests a second of each log-in (a session, or a token); more are answered 429, try again.",
+        counter="admin_turned_away",
+        label="requests",
+    )
+    request_burst: int = bound(
+        200,
+        ge=20,
+        description="Requests that it may make at once.",
+        counter="admin_turned_away",
+        label="requests",
+    )
     refresh_share: float = bound(
         0.015,
         gt=0,

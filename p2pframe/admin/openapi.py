@@ -39,7 +39,7 @@ _WORDS = {
     415: "Not JSON.",
     421: "Not called by a name of this node.",
     422: "Values that can't be.",
-    429: "Too many tries.",
+    429: "Too many requests, or tries to log in.",
     500: "A mistake of p2pframe's or a plugin's: the log says more.",
     503: "Not now.",
 }
@@ -134,7 +134,7 @@ def _refusals(route: Route) -> set[int]:
     # 403 also where nobody has to log in: to a request that comes from another site's page.
     codes = {400, 403, 421, *route.refusals}
     if route.role is not None:
-        codes.add(401)
+        codes |= {401, 429}
     if route.query is not None or route.body is not None:
         codes.add(422)
     # A body that none is asked for is bounded like any other.

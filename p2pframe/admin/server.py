@@ -1,13 +1,14 @@
 """HTTP for the admin, on Twisted Web: every request is bounded, comes from an allowed place, and is answered once.
 
 In this order: the host it is for (against DNS rebinding), its size, where it comes from (Origin, Sec-Fetch-Site), the
-route, who asks, whether that one may, the token against forged changes, and what it brings. A mistake of ours is logged
-whole and told in one sentence.
+route, who asks, whether that one asks too often, and may, the token against forged changes, and what it brings. A
+mistake of ours is logged whole and told in one sentence.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from typing import Any, cast
@@ -47,6 +48,8 @@ _DIGITS = 15
 """Of a Content-Length: Python makes no number of thousands of them, and there is no such body."""
 _STRANGERS = 10_000
 """Bytes of a body of who is not logged in: a code is all that there is to be said."""
+_TOKEN = "token "
+"""Before the name of a token, where it is said who asked."""
 _LOOK = 5.0
 """Seconds between looks at whether the session of a stream is still there."""
 _ONCE = frozenset({"host", "origin", "sec-fetch-site", "authorization", "cookie", "content-type", CSRF})
@@ -303,6 +306,7 @@ class AdminSite(Site):
                     problem = Problem(303, "See other")
                     problem.headers["Location"] = "/login"
                 raise problem
+            self._not_too_often(session or who.removeprefix(_TOKEN))
             if role < route.role:
                 raise Problem(403, "Forbidden", f"this takes the role {route.role.name.lower()}")
         if route.writes and session is not None and route.role is not None:
@@ -320,12 +324,25 @@ class AdminSite(Site):
         kind, _, token = authorization.partition(" ")
         if authorization:
             found = self.access.token(token.strip()) if kind.lower() == "bearer" else None
-            return (f"token {found[0]}", found[1], None) if found is not None else ("", None, None)
+            return (_TOKEN + found[0], found[1], None) if found is not None else ("", None, None)
         # Others on this host may have set cookies for it, of any form and of this very name.
         pairs = (one.strip().partition("=") for one in headers.get("cookie", "").split(";"))
         found_ones = (self.access.session(value, now) for name, _, value in pairs if name == self.cookie)
         session = next((one for one in found_ones if one is not None), None)
         return ("", None, None) if session is None else ("a person", session.role, session)
+
+    def _not_too_often(self, who: Session | str) -> None:
+        wait = self.access.ask(who, self.clock.seconds())
+        if wait:
+            rate, burst = self.access.rates()
+            after = max(1, math.ceil(wait))
+            problem = Problem(
+                429, "Too many requests",
+                f"more than {rate:g} requests a second of one log-in, after {burst:g} at once "
+                f"(requests_per_second and request_burst of the application admin): try again in {after} s",
+            )  # fmt: skip
+            problem.headers["Retry-After"] = str(after)
+            raise problem
 
     def _body(self, route: Route, headers: Mapping[str, str], request: Any) -> Closed | None:
         data = request.content.read() if request.content is not None else b""

@@ -207,6 +207,14 @@ def test_wrong_answers_are_one_sentence(wrong, answer, why):
     assert wrong.seen == [("/api/v1/bans?limit=1000", f"Bearer {TOKEN}")]
 
 
+def test_who_asks_too_often_is_told_so_in_one_line_with_the_key(wrong):
+    problem = {"type": "about:blank", "title": "Too many requests", "status": 429,
+               "detail": "more than 20 requests a second (requests_per_second): try again in 1 s"}  # fmt: skip
+    words = wrong(said(problem, "429 Too Many Requests", "application/problem+json"))
+    for command in (["status"], ["peers"], ["top", "--once"], ["events", "-f"]):
+        assert refused(*command, *words).endswith(f" refused: {problem['detail']}"), command
+
+
 @pytest.mark.parametrize("command", ["peers", "events", "peer 1", "disconnect 1", "connect 127.0.0.1:1", "netinfo"])
 @pytest.mark.parametrize("body", [[], {"peers": [7], "events": [7], "next": None}])
 def test_lists_of_the_wrong_shape_too(wrong, command, body):

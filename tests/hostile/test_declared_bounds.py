@@ -51,6 +51,8 @@ TABLES = {
         "inspected_bytes": INSPECTOR + "test_so_many_bytes_are_kept_what_they_mean_included",
         "inspection_idle": INSPECTOR + "test_it_ends_when_nobody_looked_for_a_while_and_goes_on_while_somebody_does",
         "streams": "admin/test_streams.py::test_there_are_so_many_and_one_that_ends_makes_room",
+        "requests_per_second": "admin/test_rates.py::test_who_asks_too_often_is_told_when_to_come_again",
+        "request_burst": "admin/test_rates.py::test_who_asks_too_often_is_told_when_to_come_again",
         "refresh_share": "admin/test_rendering.py::test_pages_that_refresh_themselves_take_their_share_and_no_more",
         "connections": REQUESTS + "test_connections_are_bounded",
         "largest_body": REQUESTS + "test_bodies_are_bounded_by_what_is_said_and_by_what_comes",

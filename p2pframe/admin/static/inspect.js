@@ -1,9 +1,10 @@
 // The messages of a peer: one is looked at without leaving the list, and the list can be held still.
-import { tell } from "/static/api.js";
+import { patiently, tell } from "/static/api.js";
 
 // Shows the message that a place is about; the rest of the page stays as it is.
 async function look(place, focus) {
-  const answer = await fetch(place, { headers: { accept: "text/html" } });
+  const answer = await patiently(place, { headers: { accept: "text/html" } });
+  if (answer.status === 429) { tell("Too many requests: try again in a moment."); return; }
   if (!answer.ok || answer.redirected) { location.assign(place); return; }
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("message");
   const section = document.getElementById("message");

@@ -47,8 +47,10 @@ export async function refresh(byItself = false) {
   if (byItself) headers["x-refresh"] = "1";
   if (byItself && tag) headers["if-none-match"] = tag;
   const answer = await fetch(location.href, { headers });
-  rest = 1000 * Math.max(1, Number(answer.headers.get("x-refresh-after")));
+  rest = 1000 * Math.max(1, Number(answer.headers.get("x-refresh-after") ?? answer.headers.get("retry-after")));
   if (answer.status === 304) return;
+  // Too many requests: the page stays as it is, and asks again when it may.
+  if (answer.status === 429) { soon(); return; }
   tag = answer.headers.get("etag") ?? "";
   if (answer.redirected) { location.assign("/login"); return; }
   if (answer.status === 404) { gone = true; tell(document.querySelector("[data-refresh]").dataset.gone ?? "This peer is connected no longer."); }
@@ -90,13 +92,18 @@ export function follow() {
   const live = document.getElementById("live");
   const say = (text, state) => { live.textContent = text; live.dataset.state = state; };
   let stream = null;
+  let later = 0;
   const open = () => {
     stream = new EventSource(document.querySelector("[data-stream]")?.dataset.stream ?? "/api/v1/events/stream");
     stream.onopen = () => { say("live", "live"); soon(); };
-    stream.onerror = () => say("not connected", "gone");
+    stream.onerror = ({ target }) => {
+      say("not connected", "gone");
+      // What is refused (as many streams or requests as there may be) no browser tries again by itself.
+      if (target === stream && target.readyState === EventSource.CLOSED) later = setTimeout(open, 10000);
+    };
     for (const kind of KINDS) stream.addEventListener(kind, soon);
   };
-  const close = () => { stream?.close(); stream = null; };
+  const close = () => { clearTimeout(later); stream?.close(); stream = null; };
   // A page that nobody sees has no stream: browsers, and the node, allow so many of them and no more.
   document.addEventListener("visibilitychange", () => { close(); if (!document.hidden) open(); });
   addEventListener("pagehide", close);
