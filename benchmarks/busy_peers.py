@@ -28,6 +28,7 @@ def main(port: int, sessions: int, flying: int) -> None:
     order: list[socket.socket] = []
     state = {"next": 0, "answered": 0, "flying": 0}
     running = False
+    told = sys.stdin.fileno()
 
     def dial() -> None:
         wire = socket.create_connection(("127.0.0.1", port), source_address=(f"127.0.{1 + len(wires) // 250}.1", 0))
@@ -45,6 +46,8 @@ def main(port: int, sessions: int, flying: int) -> None:
 
     def read(limit: float) -> None:
         for handle, _ in poll.poll(limit):
+            if handle == told:
+                continue
             data = wires[handle].recv(65_536)
             if not data:
                 raise SystemExit(f"the node hung up on session {handle}")
@@ -72,6 +75,8 @@ def main(port: int, sessions: int, flying: int) -> None:
     print("open", flush=True)
     stdin = select.poll()
     stdin.register(sys.stdin, select.POLLIN)
+    # It ends a wait, too: nothing but load is in the time between a line and the answer.
+    poll.register(told, select.EPOLLIN)
     while True:
         while not stdin.poll(0):
             read(0.2)
