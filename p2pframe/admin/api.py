@@ -336,19 +336,26 @@ class Api:
 
     # --- doing ---
 
+    def peer_of(self, network: str, id: SessionId) -> str:
+        """Whom a session is with, for the audit log: ids begin at 1 again with each start. Empty where it has ended."""
+        session = self.view.session(network, id)
+        return "" if session is None else str(session.address)
+
     def disconnect(self, call: Call) -> None:
         """End it."""
         network, id = self.session_of(call)
+        peer = self.peer_of(network, id)
         if not self.control.disconnect(network, id, call.body.reason):
             raise no_session(network, id)
-        self.audit.note(call, "disconnected", network=network, session=id, reason=call.body.reason)
+        self.audit.note(call, "disconnected", network=network, session=id, peer=peer, reason=call.body.reason)
 
     def protect(self, call: Call) -> None:
         """Never evict it, or do."""
         network, id = self.session_of(call)
         if not self.control.protect(network, id, call.body.protected):
             raise no_session(network, id)
-        self.audit.note(call, "protected", network=network, session=id, protected=call.body.protected)
+        peer = self.peer_of(network, id)
+        self.audit.note(call, "protected", network=network, session=id, peer=peer, protected=call.body.protected)
 
     async def connect(self, call: Call) -> values.Connected:
         """Dial; answers when the session is open."""

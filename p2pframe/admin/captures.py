@@ -41,7 +41,7 @@ class CaptureFiles:
         ]  # fmt: skip
 
     def begin(self, call: Call) -> v.CaptureName:
-        """Into a file of a documented format (`p2pframe.capture_file`)."""
+        """Into a file of a documented format (docs/reference/capture-format.md)."""
         network, id = self._api.session_of(call)
         protocol = next(one.protocol for one in self._api.view.networks() if one.name == network)
         session = next((one for one in self._api.view.sessions(network) if one.id == id), None)
@@ -51,7 +51,7 @@ class CaptureFiles:
             name = self._captures.begin(session, protocol, call.body.seconds)
         except CaptureRefused as refused:
             raise Problem(409, "Conflict", str(refused)) from None
-        self._api.audit.note(call, "capture begun", network=network, session=id, file=name)
+        self._api.audit.note(call, "capture begun", network=network, session=id, peer=str(session.address), file=name)
         return v.CaptureName(name=name)
 
     def stop(self, call: Call) -> None:
@@ -59,7 +59,8 @@ class CaptureFiles:
         network, id = self._api.session_of(call)
         if not self._captures.stop(network, id):
             raise Problem(404, "Not found", f"session {id} in {network} is not captured")
-        self._api.audit.note(call, "capture ended", network=network, session=id)
+        peer = self._api.peer_of(network, id)
+        self._api.audit.note(call, "capture ended", network=network, session=id, peer=peer)
 
     def all(self, call: Call) -> v.Captures:
         """The latest last."""

@@ -73,7 +73,7 @@ class Inspector:
             found = self._inspections.begin(session, protocol)
         except InspectRefused as refused:
             raise Problem(409, "Conflict", str(refused)) from None
-        self._api.audit.note(call, "inspected", network=network, session=id)
+        self._api.audit.note(call, "inspected", network=network, session=id, peer=str(session.address))
         return _inspecting(found)
 
     def stop(self, call: Call) -> None:
@@ -81,7 +81,8 @@ class Inspector:
         network, id = self._api.session_of(call)
         if not self._inspections.stop(network, id):
             raise _nobody(network, id)
-        self._api.audit.note(call, "inspected no longer", network=network, session=id)
+        peer = self._api.peer_of(network, id)
+        self._api.audit.note(call, "inspected no longer", network=network, session=id, peer=peer)
 
     async def messages(self, call: Call) -> v.Inspected:
         """Oldest first, so that who asks again and again sees each."""
@@ -98,7 +99,10 @@ class Inspector:
         seen = found.find(int(text)) if text.isascii() and text.isdigit() and len(text) < 16 else None
         if seen is None:
             raise Problem(404, "Not found", "there is no such message, or it is kept no longer")
-        self._api.audit.note(call, "message read", network=found.session.network, session=found.session.id, number=text)
+        self._api.audit.note(
+            call, "message read", network=found.session.network, session=found.session.id,
+            peer=str(found.session.address), number=text,
+        )  # fmt: skip
         return _file(seen.message.raw, _name(found, f"-{seen.number}.bin"), "application/octet-stream")
 
     async def lines(self, call: Call) -> Reply:
@@ -184,7 +188,10 @@ class Inspector:
         return fit
 
     def _noted(self, call: Call, found: Inspection) -> None:
-        self._api.audit.note(call, "messages read", network=found.session.network, session=found.session.id)
+        self._api.audit.note(
+            call, "messages read", network=found.session.network, session=found.session.id,
+            peer=str(found.session.address),
+        )  # fmt: skip
 
 
 def _nobody(network: str, id: SessionId) -> Problem:

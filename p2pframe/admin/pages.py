@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Literal
 
 import yaml
+from pydantic import Field
 
 from p2pframe.admin import rows, values
 from p2pframe.admin.api import Api
@@ -108,7 +109,7 @@ _AUDITED = 100
 class _PeersQuery(values.PeersQuery):
     """All that may be had at once: the page sorts and filters what it has."""
 
-    limit: int = 1000
+    limit: int = Field(1000, ge=1, le=1000)
     columns: Literal["first", "all"] = "first"
 
 

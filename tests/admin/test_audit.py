@@ -9,6 +9,7 @@ import pytest_twisted
 
 from p2pframe.admin.audit import Audit
 from p2pframe.admin.routes import Call
+from tests.admin.web import OPERATOR
 
 
 def call(now=1000.0, who="token x"):
@@ -121,3 +122,15 @@ async def test_the_page_of_the_configuration_shows_it_newest_first_and_bounded(w
     assert shown == [str(number) for number in range(106, 6, -1)]
     assert "192.0.2.104" in page and "192.0.2.4<" not in page
     assert "<b>why" not in page and "&lt;b&gt;why" in page
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_says_who_was_acted_on_as_ids_begin_again_with_each_start(web):
+    asked = {"authorization": f"Bearer {OPERATOR}"}
+    session = web.view.sessions()[0]
+    at = f"/api/v1/peers/{session.network}/{session.id}"
+    await web.ask("POST", f"{at}/protect", body={"protected": True}, **asked)
+    await web.ask("POST", f"{at}/disconnect", body={"reason": "for the test"}, **asked)
+    rows = (await web.ask(path="/api/v1/audit", **asked)).json
+    found = {row["kind"]: row["fields"].get("peer") for row in rows["events"]}
+    assert found["protected"] == found["disconnected"] == str(session.address)
