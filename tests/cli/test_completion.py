@@ -38,7 +38,10 @@ def shell(request, tmp_path):
     name = request.param
     program = shutil.which(name)
     if program is None:
-        pytest.skip(f"there is no {name}")
+        missing = f"there is no {name}"
+        if os.environ.get("CI"):
+            pytest.fail(missing, pytrace=False)
+        pytest.skip(missing)
     command = tmp_path / "bin" / "p2pframe"
     command.parent.mkdir()
     code = "from p2pframe.cli import main; main(prog_name='p2pframe')"
