@@ -21,8 +21,9 @@ from p2pframe.admin.cards import Cards
 from p2pframe.admin.openapi import document
 from p2pframe.admin.password import Busy, Passwords
 from p2pframe.admin.routes import Call, Problem, Reply, Route
+from p2pframe.admin.section import no_network
 from p2pframe.admin.server import Streaming
-from p2pframe.admin.stream import Source, Streams, resumed
+from p2pframe.admin.stream import Source, Streams, place, resumed
 from p2pframe.admin.values_limits import Limit
 from p2pframe.errors import ConfigError, P2PFrameError
 from p2pframe.interfaces import Event, IAdminPage, IContext, INodeControl, INodeView
@@ -54,7 +55,7 @@ class Api:
         self.alerts = alerts
         self.cards = Cards(view)
         self.streams = Streams(context.reactor, most_streams)
-        self._happening = Source(view.events, view.subscribe, _told)
+        self._happening = Source(view.events, view.subscribe, _told, view.latest)
         self._description: bytes | None = None
         self._versions: deque[values.Version] = deque(maxlen=_HISTORY)
         self._forgotten: Mapping[str, values.Plain] = {}
@@ -85,7 +86,8 @@ class Api:
             Route("POST", V1 + "/logout", viewer, "End this session.", self.log_out, status=204),
             Route("GET", V1 + "/node", viewer, "The node at a glance.", self.node, answer=v.Node),
             Route("GET", V1 + "/alerts", viewer, "What to look at, and what was.", self.all_alerts, answer=v.Alerts),
-            Route("GET", V1 + "/peers", viewer, "Sessions.", self.peers, v.PeersQuery, answer=v.Peers),
+            Route("GET", V1 + "/peers", viewer, "Sessions.", self.peers, v.PeersQuery, answer=v.Peers,
+                  refusals=(404,)),
             Route("GET", peer, viewer, "One session.", self.peer, answer=v.Peer, refusals=(404,)),
             Route("POST", peer + "/disconnect", operator, "End a session.", self.disconnect, None, v.Reason,
                   status=204, refusals=(404,)),
@@ -202,6 +204,9 @@ class Api:
     def peers(self, call: Call) -> values.Peers:
         """A page of them."""
         found, more = self.sessions_of(call)
+        wanted = call.query.network
+        if not found and wanted is not None and wanted not in {one.name for one in self.view.networks()}:
+            raise no_network(wanted)
         now = self.context.reactor.seconds()
         return values.Peers(peers=[rows.peer(one, now) for one in found], next=more)
 
@@ -232,7 +237,7 @@ class Api:
     def events(self, call: Call) -> values.Events:
         """Those that are still kept."""
         cursor = _cursor(call.query.cursor)
-        found = self.view.events(cursor[0] if cursor else 0, call.query.limit)
+        found = self.view.events(place(cursor[0], self.view.latest(1)) if cursor else 0, call.query.limit)
         more = _next([found[-1].number]) if len(found) == call.query.limit else None
         return values.Events(events=[rows.event(one) for one in found], next=more)
 
@@ -317,7 +322,7 @@ class Api:
     def audited(self, call: Call) -> values.Events:
         """The latest changes."""
         cursor = _cursor(call.query.cursor)
-        found = self.audit.since(cursor[0] if cursor else 0, call.query.limit)
+        found = self.audit.since(place(cursor[0], self.audit.latest(1)) if cursor else 0, call.query.limit)
         full = len(found) == call.query.limit
         return values.Events(events=list(found), next=_next([found[-1].number]) if full else None)
 

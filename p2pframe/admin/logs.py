@@ -55,7 +55,7 @@ class Logs:
         fitting = (asked.level, asked.namespace.strip(), asked.text.strip())
         source: Source[LogLine] = Source(
             # Not only those that fit: of a long log it would be gone over all of it to find a few.
-            view.logs, view.follow_log, _told, lambda line: line.fits(*fitting),
+            view.logs, view.follow_log, _told, view.latest_logs, lambda line: line.fits(*fitting),
         )  # fmt: skip
         return Streaming(lambda request: self._streams.begin(request, source, last).end)
 

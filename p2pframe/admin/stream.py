@@ -38,13 +38,23 @@ class Source(Generic[T]):
 
     `since(number, limit)` gives what is still kept of what came after a number, oldest first; `subscribe` calls back
     with what comes, and gives what ends that; `wants` says which of both is told; `told` gives of each the name of its
-    kind, and its data as JSON.
+    kind, and its data as JSON; `latest(limit)` gives what came last and is kept, newest first.
     """
 
     since: Callable[[int, int], Sequence[T]]
     subscribe: Callable[[Callable[[T], None]], Callable[[], None]]
     told: Callable[[T], tuple[str, bytes]]
+    latest: Callable[[int], Sequence[T]]
     wants: Callable[[T], bool] = lambda one: True
+
+
+def place(after: int, latest: Sequence[Numbered]) -> int:
+    """After which number to go on where somebody has seen `after`; `latest` has the newest there is.
+
+    A node that was started anew counts from 1: a number that is still to come is of the time before, and all that is
+    kept is new to who has it.
+    """
+    return after if latest and after <= latest[0].number else 0
 
 
 def resumed(call: Call) -> int | None:
@@ -92,7 +102,7 @@ class Stream(Generic[T]):
         self._streams = streams
         self._request = request
         self._source = source
-        self._last = last or 0
+        self._last = place(last or 0, source.latest(1))
         self._behind = last is not None
         self._full = False
         self._ended = False

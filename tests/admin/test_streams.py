@@ -52,6 +52,47 @@ async def test_it_goes_on_after_the_last_one_seen(web, how):
     assert ids(raw) == [4, 5, 6]
 
 
+@pytest.mark.parametrize("how", ["header", "query"])
+@pytest.mark.parametrize("path", [STREAM, "/api/v1/logs/stream"])
+@pytest_twisted.ensureDeferred
+async def test_a_number_of_before_a_restart_misses_nothing(web, path, how):
+    web.view.lines.clear()
+    for _ in range(3):
+        web.view.happen()
+        web.view.say("line")
+    for last, wanted in (("100000", [1, 2, 3, 4]), ("5", [1, 2, 3, 4, 5]), ("5", [6]), ("4", [5, 6, 7])):
+        if how == "header":
+            raw = await opened(web, path, last_event_id=last, **AS_VIEWER)
+        else:
+            raw = await opened(web, f"{path}?after={last}")
+        web.view.happen()
+        web.view.say("line")
+        await raw.until(lambda raw, wanted=wanted: len(ids(raw)) >= len(wanted))
+        assert ids(raw) == wanted
+        raw.transport.abortConnection()
+
+
+@pytest_twisted.ensureDeferred
+async def test_with_nothing_kept_a_number_of_before_a_restart_waits_for_the_first(web):
+    raw = await opened(web, last_event_id="100000", **AS_VIEWER)
+    web.view.happen()
+    await raw.until(ids)
+    assert ids(raw) == [1]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_cursor_of_before_a_restart_begins_with_the_oldest(web):
+    for _ in range(3):
+        web.view.happen()
+        await web.ask("POST", "/api/v1/bans/lift", body={"subject": "192.0.2.9"}, **web.operator)
+    for path in ("events", "audit"):
+        for cursor, wanted in ((2, [3]), (3, []), (4, [1, 2, 3]), (10**14, [1, 2, 3])):
+            answer = await web.ask(path=f"/api/v1/{path}?cursor=%5B{cursor}%5D", **AS_VIEWER)
+            assert [one["number"] for one in answer.json["events"]] == wanted, (path, cursor)
+    newest = (await web.ask(path=f"/api/v1/logs?level=debug&cursor=%5B{10**14}%5D", **AS_VIEWER)).json["lines"][0]
+    assert newest["number"] == len(web.view.lines), "the log is read from the newest: nothing is before it"
+
+
 @pytest.mark.parametrize("last", ["", "x", "-1", "1.5", "9" * 500, "\xb2", "0x1"])
 @pytest_twisted.ensureDeferred
 async def test_a_number_that_is_none_is_none(web, last):
@@ -183,7 +224,7 @@ class Reader:
     def __init__(self, kept, wants=lambda one: True):
         self.clock, self.kept, self.listeners = Clock(), [SimpleNamespace(number=n) for n in range(1, kept + 1)], []
         self.data, self.looked_at = b"", 0
-        self.source = Source(self.since, self.subscribe, lambda one: ("x", b"{}"), wants)
+        self.source = Source(self.since, self.subscribe, lambda one: ("x", b"{}"), lambda _: self.kept[-1:], wants)
         self.streams = Streams(self.clock, lambda: 1)
 
     def begin(self, last=0):
