@@ -44,7 +44,7 @@ class CaptureFiles:
         """Into a file of a documented format (docs/reference/capture-format.md)."""
         network, id = self._api.session_of(call)
         protocol = next(one.protocol for one in self._api.view.networks() if one.name == network)
-        session = next((one for one in self._api.view.sessions(network) if one.id == id), None)
+        session = self._api.view.session(network, id)
         if session is None:
             raise no_session(network, id)
         try:

@@ -12,6 +12,7 @@ from p2pframe.admin.section import Maker, no_network
 from p2pframe.admin.tree import drawn
 from p2pframe.interfaces import INodeView
 from p2pframe.interfaces.node import NetworkView, Spread, SpreadPeer
+from p2pframe.model import SessionId
 
 LATEST = 100
 """Items that the page shows, and items of a topic that are looked at together."""
@@ -73,10 +74,11 @@ class PropagationSection:
     def item(self, call: Call) -> Made:
         """The tree that one item took, drawn and as a table."""
         detail = self.spread(call)
-        there = {one.id for one in self._view.sessions(call.path["network"])}
+        network = call.path["network"]
+        there = {one.session for one in detail.peers if self._view.session(network, SessionId(one.session)) is not None}
         return self._maker.made(
             "item.html", call, "/propagation", title=f"{detail.spread.topic} {detail.spread.id[:16]}",
-            network=call.path["network"], item=detail.spread, peers=detail.peers, tree=drawn(detail), there=there,
+            network=network, item=detail.spread, peers=detail.peers, tree=drawn(detail), there=there,
         )  # fmt: skip
 
     def _one(self, call: Call) -> Spread:
