@@ -86,6 +86,11 @@ class DatagramGate:
                 held = sums.get(name, (0, 0))
                 sums[name] = held[0] + messages, held[1] + size
 
+    @property
+    def moved(self) -> tuple[int, int]:
+        """The bytes that came in, of dropped datagrams too, and those that were sent."""
+        return self._counters.bytes_in, self._counters.bytes_out
+
     def tick(self, now: float) -> None:
         """Look at what came and went; called by the network's one timer."""
         self.rates.step(self._counters, now)

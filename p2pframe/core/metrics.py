@@ -8,7 +8,7 @@ here it is imported at the first exposition, where a custom collector hands it w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from p2pframe.errors import PluginError
@@ -82,6 +82,8 @@ class NodeMetrics:
 
     def __init__(self) -> None:
         self._metrics: dict[str, _Metric] = {}
+        self.before_reading: Callable[[], None] = lambda: None
+        """Called before numbers are read: for what is only summed then."""
         self._registry: CollectorRegistry | None = None
 
     def view(self, network: str, owner: str) -> Metrics:
@@ -116,6 +118,7 @@ class NodeMetrics:
 
     def snapshot(self) -> Mapping[str, Mapping[tuple[str, ...], float]]:
         """Every number: by metric name (as in the exposition), then by (network, label values...)."""
+        self.before_reading()
         return {
             PREFIX + name + ("_total" if metric.kind == "counter" else ""): {
                 (network, *labels): value
@@ -129,6 +132,7 @@ class NodeMetrics:
         """What prometheus_client calls at an exposition."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+        self.before_reading()
         for name, metric in sorted(self._metrics.items()):
             family = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
             shown = family(PREFIX + name, metric.help, labels=("network", *metric.labels))

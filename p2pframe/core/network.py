@@ -34,10 +34,10 @@ from p2pframe.core.ports import Ports
 from p2pframe.core.scheduler import Scheduler
 from p2pframe.core.session import Session
 from p2pframe.core.session_log import SessionLog
-from p2pframe.core.snapshots import add_messages
 from p2pframe.core.standing import Standing
 from p2pframe.core.story import Stories, story_of
 from p2pframe.core.timers import Timers
+from p2pframe.core.traffic import Traffic
 from p2pframe.core.visits import Visits
 from p2pframe.interfaces import (
     AddressGroups,
@@ -118,7 +118,7 @@ class Network:
         """How many sessions there have been."""
         self.ports = Ports(self)
         self._all_closed: Deferred[None] | None = None
-        self._past_messages: dict[str, tuple[int, int]] = {}
+        self._traffic = Traffic(metrics)
         self._closed_total = metrics.counter("sessions_closed_total", "Sessions ended.", ("reason",))
         self._opened_total = metrics.counter("sessions_opened_total", "Sessions opened.", ("slot",))
         self._plugin_errors = metrics.counter("plugin_errors_total", "Exceptions out of plugins.", ("plugin", "where"))
@@ -188,6 +188,7 @@ class Network:
             except Exception:  # noqa: BLE001 - a socket that can't be closed must not keep the sessions open
                 self.plugin_failed("transport", "close", Failure())
         await self._close_sessions()
+        self.count_traffic()
         self.items.stop()
         self.scheduler.stop()
         self._flush_logs(self.clock.seconds(), everything=True)
@@ -335,6 +336,8 @@ class Network:
         self.stories.ended(session, self.clock.seconds())
         if self.sessions.pop(session.id, None) is not None:
             self._disconnected(session.address)
+        # At once: nobody may read sums that lack it.
+        self._traffic.ended(session.counters)
         self.addresses.forget(session)
         was_open = session.was_open
         self._handshake_over(session)
@@ -351,7 +354,6 @@ class Network:
         if session.close_reason == "self-connection" and not session.inbound:
             self.book.exclude(session.address)
         self._closed_total.add(1, session.close_reason)
-        add_messages(self._past_messages, session)
         self.events.emit(
             "session.closed", self.name, session.id, session.address,
             reason=session.close_reason, evidence=session.close_evidence, slot=session.slot.value, opened=was_open,
@@ -512,11 +514,7 @@ class Network:
         """The network at a glance."""
         allowed, used = self.slots(), self.open_sessions()
         status = self.protocol.status() if IStatus.providedBy(self.protocol) else {}
-        messages = dict(self._past_messages)
-        for session in self.sessions.values():
-            add_messages(messages, session)
-        for gate in self.datagram_gates:
-            gate.add_messages(messages)
+        messages = self._traffic.messages([one.counters for one in self.sessions.values()], self.datagram_gates)
         rates = [session.story.rates for session in self.sessions.values()]
         rates += [gate.rates for gate in self.datagram_gates]
         return NetworkView(
@@ -533,6 +531,10 @@ class Network:
             sum(one.bytes_in for one in rates),
             sum(one.bytes_out for one in rates),
         )
+
+    def count_traffic(self) -> None:
+        """Bring the metrics of messages and bytes up to now: before they are read, and for the last time at the end."""
+        self._traffic.count([one.counters for one in self.sessions.values()], self.datagram_gates)
 
     def address_groups(self) -> AddressGroups:
         """The address book by netgroup and by age."""

@@ -76,6 +76,7 @@ class Node:
         self.changed: dict[str, Plain] = {}
         """Live values that were set over what the file says, by dotted path."""
         self.networks: dict[str, Network] = {}
+        self.metrics.before_reading = self._count_traffic
         self.applications: list[IApplication] = []
         self.settings_changed: list[Callable[[NodeSettings], None]] = []
         """Called when the node's own settings have changed while it runs.
@@ -120,6 +121,10 @@ class Node:
         else:
             self._plugin_errors.add(1, label, where)
             self.log.failure("plugin {plugin} failed in {where}", failure=failure, plugin=label, where=where)
+
+    def _count_traffic(self) -> None:
+        for network in list(self.networks.values()):
+            network.count_traffic()
 
     # --- up ---
 

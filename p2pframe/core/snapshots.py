@@ -59,11 +59,3 @@ def snapshot_of(session: Session) -> SessionSnapshot:
         message_rate_out=messages_out,
         errors=counters.rejected_items + story.errors,
     )
-
-
-def add_messages(sums: dict[str, tuple[int, int]], session: Session) -> None:
-    """Add what came in over a session to (messages, bytes) by type."""
-    counters = session.counters
-    for kind, count in counters.messages_in.items():
-        messages, size = sums.get(kind, (0, 0))
-        sums[kind] = messages + count, size + counters.message_bytes_in[kind]

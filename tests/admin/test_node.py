@@ -7,6 +7,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.logger import eventAsText, globalLogPublisher
 
 from p2pframe.admin.codes import make_code
+from p2pframe.model import SessionCounters
 from p2pframe.testing.context import FakeEntropy
 from p2pframe.testing.simulation import NodeSimulation
 from tests.admin.web import VIEWER, Raw, World, answers, example
@@ -85,3 +86,24 @@ def test_a_secret_of_the_configuration_comes_out_nowhere(node, tmp_path):
         globalLogPublisher.removeObserver(events.append)
 
 
+def test_of_a_reactor_that_nobody_watches_it_does_not_say_that_it_is_in_time(node):
+    answer = node.ask_now(path="/api/v1/node", authorization=f"Bearer {VIEWER}")
+    assert (answer.status, answer.json["lag"]) == (200, None)
+    assert b"reactor_lag" not in node.ask_now(path="/metrics", authorization=f"Bearer {VIEWER}").body
+
+
+def test_metrics_tell_messages_by_type_and_bytes_of_each_network(node):
+    gone = SessionCounters(0.0)
+    gone.messages_in, gone.message_bytes_in, gone.messages_out = {"line": 3, "*": 1}, {"line": 60, "*": 9}, {"get": 2}
+    gone.bytes_in, gone.bytes_out = 80, 25
+    node.node_host.node.networks["chat"]._traffic.ended(gone)
+    shown = node.ask_now(path="/metrics", authorization=f"Bearer {VIEWER}").body.decode().splitlines()
+    for line in (
+        'messages_received_total{network="chat",type="line"} 3.0',
+        'messages_received_total{network="chat",type="other"} 1.0',
+        'message_bytes_received_total{network="chat",type="line"} 60.0',
+        'messages_sent_total{network="chat",type="get"} 2.0',
+        'network_bytes_received_total{network="chat"} 80.0',
+        'network_bytes_sent_total{network="chat"} 25.0',
+    ):
+        assert f"p2pframe_{line}" in shown

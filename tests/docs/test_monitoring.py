@@ -62,11 +62,14 @@ def test_each_alert_says_how_bad_it_is_and_is_on_the_page() -> None:
         assert rule["labels"]["severity"] in ("warning", "critical") and rule["annotations"]["summary"]
 
 
-def test_what_limits_turn_away_and_what_is_decided_has_a_panel() -> None:
+def test_what_limits_turn_away_what_is_decided_and_traffic_have_a_panel() -> None:
     panels = json.loads((MONITORING / "dashboard.json").read_text())["panels"]
     shown = {name for panel in panels for one in panel["targets"] for name in NAME.findall(one["expr"])}
     for name in ("refusals_total", "turned_away_total", "over_budget_total", "facts_total", "verdicts_total", "alerts"):
         assert name in shown, name
+    for name in ("messages_received", "message_bytes_received", "messages_sent"):
+        assert f"{name}_total" in shown, name
+    assert {"network_bytes_received_total", "network_bytes_sent_total"} <= shown
 
 
 def test_each_alert_of_the_node_itself_is_on_the_page_with_whether_it_is_critical() -> None:
