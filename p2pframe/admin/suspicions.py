@@ -24,7 +24,7 @@ SPY_BYTES = 1_000_000
 """Seconds, and bytes that it was sent, from which on it is odd that a peer has brought nothing."""
 SPY_RATIO = 50
 LAG = 0.5
-"""Seconds that the reactor's latest beat was late."""
+"""Seconds that a beat of the reactor was late, in the last minute."""
 LOW_DISK = 5
 """Times the floor of free space under which it is time to make room."""
 
@@ -39,7 +39,7 @@ def of_node(networks: Sequence[NetworkView], numbers: Numbers) -> Iterator[Alert
     lag = numbers.get("p2pframe_reactor_lag_seconds", {}).get(("",), 0.0)
     if lag > LAG:
         yield Alert(
-            "reactor-lag", False, "", f"The reactor's latest beat was {lag:.1f} s late: something blocks it.",
+            "reactor-lag", False, "", f"The reactor was {lag:.1f} s late in the last minute: something blocks it.",
             "The log names the plugin that held it (reactor_blocked_total); more CPU, or lower limits.",
         )  # fmt: skip
     yield from _of_disk(numbers)

@@ -128,7 +128,7 @@ class Card(Closed):
 class Node(Closed):
     """The node at a glance; `reasons` say in words why it is not healthy, `near` has the limits near their bound.
 
-    `lag` is how late the reactor's latest beat was, in seconds; null where nobody watches it.
+    `lag` is how late the reactor was at worst in the last minute, in seconds; null where nobody watches it.
     """
 
     version: str

@@ -2,7 +2,7 @@
 
 The reactor beats by a timer. The watching thread sees a missed beat, takes the stack of the reactor thread at that
 moment, and finds the innermost frame that belongs to a plugin. It is told back to the reactor thread, logged and
-counted.
+counted. How late a beat was is shown for a minute, as whoever looks comes by less often than the beats.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import threading
 import traceback
+from collections import deque
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
@@ -21,6 +22,25 @@ from p2pframe.interfaces import Metrics
 
 log = Logger()
 _SHORTEST = 0.05
+_SLICE = 10.0
+_SLICES = 7
+"""The slices, of so many seconds, that the worst beat is looked for in: the one that goes on and a whole minute."""
+
+
+class _Worst:
+    """The largest of the values of the last minute, or of up to a slice more; the largest of each slice is kept."""
+
+    def __init__(self, now: float) -> None:
+        self._began = now
+        self._slices = deque([0.0], maxlen=_SLICES)
+
+    def add(self, value: float, now: float) -> float:
+        """The largest, with this one."""
+        passed = int((now - self._began) // _SLICE)
+        self._began += passed * _SLICE
+        self._slices.extend([0.0] * min(passed, _SLICES))
+        self._slices[-1] = max(self._slices[-1], value)
+        return max(self._slices)
 
 
 class Watchdog:
@@ -30,7 +50,7 @@ class Watchdog:
         self._reactor = reactor
         self._limit = limit
         self._blocks = metrics.counter("reactor_blocked_total", "Times that the reactor was blocked.", ("where",))
-        self._lag = metrics.gauge("reactor_lag_seconds", "How late the latest beat was.")
+        self._metrics = metrics
         self._beats = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -46,12 +66,15 @@ class Watchdog:
         self._reactor_thread = threading.get_ident()
         self._last = clock.seconds()
         interval = self._limit() / 2
+        # It is made here, as a gauge begins with 0, which would be a claim where nobody watches.
+        lag = self._metrics.gauge("reactor_lag_seconds", "How late the latest beat of the last minute was.")
+        worst = _Worst(self._last)
 
         def beat() -> None:
             nonlocal interval
             self._beats += 1
             now = clock.seconds()
-            self._lag.set(max(0.0, now - self._last - interval))
+            lag.set(worst.add(now - self._last - interval, now))
             self._last = now
             # The limit is a live value, and whoever watches looks as often as it says now.
             interval = max(self._limit(), _SHORTEST) / 2
