@@ -160,6 +160,12 @@ class Access:
         """The name and role of a token. Looked up by its hash: how long that takes says nothing of any token."""
         return self._tokens.get(_hash(token))
 
+    def wrong_token(self, source: str, now: float) -> None:
+        """Somebody sent a token that is none. Raises `Refused` where that was tried too often; a right one is asked for
+        first, and goes on being good.
+        """
+        self._count_try(source, now)
+
     def ask(self, who: Session | str, now: float) -> float:
         """One request of a session, or of the token of a name: 0.0, or in how many seconds it may be asked again.
 

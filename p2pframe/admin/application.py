@@ -141,7 +141,8 @@ class Admin:
             Routes(routes), access, context.reactor, context.unix_time, lambda: self._hosts, cookie, secure=secure,
             largest_body=config.largest_body, request_timeout=config.request_timeout,
             idle_timeout=config.idle_timeout, connections=config.connections,
-            counted=lambda what, outcome: self._requests.add(1, what, outcome),
+            counted=lambda what, outcome: self._requests.add(1, what, outcome), page=maker.refused,
+            guessed=lambda call, reason: api.audit.note(call, "token refused", reason=reason),
         )  # fmt: skip
         site = self._site
         self._used = lambda: {

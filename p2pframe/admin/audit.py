@@ -14,7 +14,7 @@ from p2pframe.admin.routes import Call
 from p2pframe.admin.values import Happened
 
 _TEXT = 500
-_REFUSED = ("login refused",)
+_REFUSED = ("login refused", "token refused")
 """What anybody who reaches the port can have noted, as often as he likes."""
 _REFUSALS = 20
 _PER = 60.0

@@ -125,6 +125,13 @@ class Routes:
             else:
                 self._exact[path] = methods
 
+    def for_anybody(self, method: str, path: str) -> bool:
+        """Whether that takes no role: what is not there takes one, as it were."""
+        try:
+            return self.find(method, path)[0].role is None
+        except Problem:
+            return False
+
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
         """The route for a path as it came, still quoted, and its parameters. Raises `Problem`."""
         methods, parameters = self._exact.get(path), {}

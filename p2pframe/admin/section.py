@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from importlib.resources import files
 from typing import Protocol
 
 import jinja2
@@ -13,6 +14,7 @@ from p2pframe.admin import words
 from p2pframe.admin.access import Role
 from p2pframe.admin.rendering import Made, Rendering
 from p2pframe.admin.routes import Call, Closed, Problem, Reply, Route
+from p2pframe.visible import visible_lines
 
 HTML = "text/html; charset=utf-8"
 MENU = (
@@ -48,8 +50,10 @@ class Maker:
         self._more = more
         self._rendering = rendering
         self._mark = mark
+        # Read now, compiled (a few hundred milliseconds in all) as each is asked for: an upgrade of what is installed
+        # mixes no new template with a node that runs.
         self._templates = jinja2.Environment(
-            loader=jinja2.PackageLoader("p2pframe.admin"), autoescape=True, undefined=jinja2.StrictUndefined,
+            loader=jinja2.DictLoader(_texts()), auto_reload=False, autoescape=True, undefined=jinja2.StrictUndefined,
             trim_blocks=True, lstrip_blocks=True,
         )  # fmt: skip
         self._templates.filters.update(words.FILTERS, exact=exact)
@@ -66,7 +70,7 @@ class Maker:
         return Made(
             self._templates.get_template(template).generate(
                 menu=[*menu, *more.items()], section=section, csrf=self._mark if call.session is not None else "",
-                may_change=may_change, now=call.now, **values,
+                may_change=may_change, known=call.role is not None, now=call.now, **values,
             )
         )  # fmt: skip
 
@@ -84,15 +88,29 @@ class Maker:
             try:
                 return handler(call)
             except Problem as problem:
-                text = problem.detail or problem.title
-                made = self.made("problem.html", call, "/" + path.split("/")[1], title=problem.title, detail=text)
-                made.status = problem.status
-                return made
+                return self._problem(problem, call, "/" + path.split("/")[1])
 
         def answer(call: Call) -> Awaitable[Reply]:
             return self._shown(path, call, lambda: begin(call))
 
         return Route("GET", path, role, summary, answer, query, content_type="text/html", page=True)
+
+    def refused(self, problem: Problem, call: Call) -> Reply:
+        """What the server itself has to refuse, on a page: there is no more of it than of a screen."""
+        text = visible_lines("".join(self._problem(problem, call, "").pieces))
+        return Reply(self._for_session(text, call), HTML, problem.status)
+
+    def _problem(self, problem: Problem, call: Call, section: str) -> Made:
+        made = self.made(
+            "problem.html", call, section, title=problem.title, detail=problem.detail or problem.title,
+            errors=problem.more.get("errors", ()),
+        )  # fmt: skip
+        made.status = problem.status
+        return made
+
+    def _for_session(self, text: str, call: Call) -> bytes:
+        text = text.replace(self._mark, call.session.csrf) if call.session is not None else text
+        return text.encode("utf-8", "replace")
 
     async def _shown(self, path: str, call: Call, begin: Callable[[], Made]) -> Reply:
         key = (
@@ -109,8 +127,12 @@ class Maker:
             if call.headers.get("if-none-match") == shown.tag:
                 return Reply(status=304, content_type="", headers=headers)
         headers.append(("ETag", shown.tag))
-        text = shown.text.replace(self._mark, call.session.csrf) if call.session is not None else shown.text
-        return Reply(text.encode("utf-8", "replace"), HTML, shown.status, headers)
+        return Reply(self._for_session(shown.text, call), HTML, shown.status, headers)
+
+
+def _texts() -> dict[str, str]:
+    folder = files("p2pframe.admin") / "templates"
+    return {one.name: one.read_text("utf-8") for one in folder.iterdir() if one.name.endswith(".html")}
 
 
 def no_network(name: str) -> Problem:

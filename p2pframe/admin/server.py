@@ -24,7 +24,7 @@ from twisted.web.http import HTTPChannel, Request
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from p2pframe.admin.access import Access, Role, Session, same
+from p2pframe.admin.access import Access, Refused, Role, Session, same
 from p2pframe.admin.routes import Call, Closed, Problem, Reply, Route, Routes
 from p2pframe.interfaces import IHostReactor
 
@@ -50,6 +50,8 @@ _STRANGERS = 10_000
 """Bytes of a body of who is not logged in: a code is all that there is to be said."""
 _TOKEN = "token "
 """Before the name of a token, where it is said who asked."""
+_NO_PAGES = frozenset({"/metrics", "/healthz", "/readyz"})
+"""What programs ask for, beside the API."""
 _LOOK = 5.0
 """Seconds between looks at whether the session of a stream is still there."""
 _ONCE = frozenset({"host", "origin", "sec-fetch-site", "authorization", "cookie", "content-type", CSRF})
@@ -149,6 +151,8 @@ class _Request(Request):
 
     too_large = False
     most = 0
+    asked_as: tuple[Role | None, Session | None] = (None, None)
+    """The role and session of who asks, once that is known."""
 
     def gotLength(self, length: int | None) -> None:
         # No forms, whose reading nobody here has bounded, and no temporary files.
@@ -195,6 +199,8 @@ class AdminSite(Site):
         idle_timeout: float = 60.0,
         connections: int = 200,
         counted: Callable[[str, str], None] = lambda what, outcome: None,
+        page: Callable[[Problem, Call], Reply] | None = None,
+        guessed: Callable[[Call, str], None] = lambda call, reason: None,
     ) -> None:
         init: Any = super().__init__
         init(Resource(), requestFactory=_Request, timeout=idle_timeout, reactor=reactor)
@@ -211,6 +217,10 @@ class AdminSite(Site):
         self.request_timeout = request_timeout
         self.connections = connections
         self._counted = counted
+        self._guessed = guessed
+        """Called with who sent a token that is none, and why it was refused."""
+        self._page = page
+        """Makes what people are shown where a request is refused."""
         self._open: dict[_Channel, None] = {}
 
     # --- connections ---
@@ -285,6 +295,11 @@ class AdminSite(Site):
         host = headers.get("host", "").lower()
         if host not in self.hosts():
             raise Problem(421, "Misdirected request", "this server is not called by that name: see the admin's `hosts`")
+        path, _, query = request.uri.decode("ascii", "replace").partition("?")
+        now = self.unix_time()
+        who, role, session = self._who(headers, now)
+        if role is None:
+            self._no_guessing(request, headers, method, path, now)
         if request.too_large:
             raise Problem(413, "Content too large", f"a request has at most {request.most} bytes")
         origin = headers.get("origin")
@@ -294,10 +309,9 @@ class AdminSite(Site):
             raise Problem(403, "Forbidden", "this request comes from a page of another origin")
         if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
             raise Problem(403, "Forbidden", "this request comes from a page of another site")
-        path, _, query = request.uri.decode("ascii", "replace").partition("?")
+        # Only who may see pages of ours has the menu, and what plugins have, on one that tells what is refused.
+        request.asked_as = role, session
         route, parameters = self.routes.find(method, path)
-        now = self.unix_time()
-        who, role, session = self._who(headers, now)
         if route.role is not None:
             if role is None:
                 problem = Problem(401, "Not logged in", "log in with a code of `p2pframe admin link`, or send a token")
@@ -330,6 +344,22 @@ class AdminSite(Site):
         found_ones = (self.access.session(value, now) for name, _, value in pairs if name == self.cookie)
         session = next((one for one in found_ones if one is not None), None)
         return ("", None, None) if session is None else ("a person", session.role, session)
+
+    def _no_guessing(self, request: Any, headers: Mapping[str, str], method: str, path: str, now: float) -> None:
+        """A token that is none is a try to log in, wherever a right one would be answered otherwise."""
+        if headers.get("authorization", "").partition(" ")[0].lower() != "bearer":
+            return
+        if not request.too_large and self.routes.for_anybody(method, path):
+            return
+        call = Call({}, None, None, "", None, None, request.getClientAddress().host, now)
+        try:
+            self.access.wrong_token(call.source, now)
+        except Refused as refused:
+            self._guessed(call, refused.reason)
+            problem = Problem(429, "Too many requests", "too many tokens that are none: wait")
+            problem.headers["Retry-After"] = str(int(refused.retry) + 1)
+            raise problem from None
+        self._guessed(call, "unknown")
 
     def _not_too_often(self, who: Session | str) -> None:
         wait = self.access.ask(who, self.clock.seconds())
@@ -436,17 +466,39 @@ class AdminSite(Site):
 
     def _refuse(self, request: Any, problem: Problem) -> None:
         self._counted("request", str(problem.status))
-        body = {"type": "about:blank", "title": problem.title, "status": problem.status, **problem.more}
-        if problem.detail:
-            body["detail"] = problem.detail
-        reply = Reply(json.dumps(body).encode(), "application/problem+json", problem.status)
+        reply = self._told_on_page(request, problem) or _told(problem)
         reply.headers = list(problem.headers.items())
-        if problem.status == 413:
+        if request.too_large:
             # What is still on its way is not waited for.
             request.setHeader("Connection", "close")
             if request.channel is not None:
                 request.channel.persistent = 0
         self._write(request, reply)
+
+
+    def _told_on_page(self, request: Any, problem: Problem) -> Reply | None:
+        """For who asked for a page in a browser; None where it is a script that asks, or a part of a page."""
+        path = request.uri.partition(b"?")[0].decode("ascii", "replace")
+        accepts = b",".join(request.requestHeaders.getRawHeaders(b"accept", ())).lower()
+        if (
+            self._page is None or problem.status == 303 or b"text/html" not in accepts or path in _NO_PAGES
+            or path.startswith("/api/") or request.requestHeaders.hasHeader(b"x-refresh")
+        ):  # fmt: skip
+            return None
+        role, session = request.asked_as
+        source = request.getClientAddress().host
+        try:
+            return self._page(problem, Call({}, None, None, "", role, session, source, self.unix_time()))
+        except Exception:  # noqa: BLE001 - whatever is wrong with the page, they are told
+            _log.failure("a page of the admin that says what was refused could not be made")
+            return None
+
+
+def _told(problem: Problem) -> Reply:
+    body = {"type": "about:blank", "title": problem.title, "status": problem.status, **problem.more}
+    if problem.detail:
+        body["detail"] = problem.detail
+    return Reply(json.dumps(body).encode(), "application/problem+json", problem.status)
 
 
 async def _awaited(handler: Callable[[Call], Any], call: Call) -> object:

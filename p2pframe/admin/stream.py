@@ -102,7 +102,7 @@ class Stream(Generic[T]):
         self._streams = streams
         self._request = request
         self._source = source
-        self._last = place(last or 0, source.latest(1))
+        self._last = last or 0
         self._behind = last is not None
         self._full = False
         self._ended = False
@@ -117,6 +117,7 @@ class Stream(Generic[T]):
         request.write(b"retry: 2000\n\n")
         transport: Any = request
         transport.registerProducer(self, True)
+        self._last = place(self._last, self._source.latest(1))
         self._catch_up()
 
     def _catch_up(self) -> None:

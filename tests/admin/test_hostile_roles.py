@@ -32,6 +32,7 @@ async def test_a_viewers_session_is_refused_each_change_and_each_message(web):
         # A token that is none does not help a session that may not, nor the other way round.
         if expected:
             more = {**viewer.headers, "authorization": "Bearer operator"}
+            web.clock.advance(web.admin.config.pause)
             assert (await web.ask(route.method, path, body=body, **more)).status in (401, 303)
     assert refused >= 20
 
