@@ -203,10 +203,10 @@ class Api:
 
     def peers(self, call: Call) -> values.Peers:
         """A page of them."""
-        found, more = self.sessions_of(call)
         wanted = call.query.network
-        if not found and wanted is not None and wanted not in {one.name for one in self.view.networks()}:
+        if wanted is not None and wanted not in {one.name for one in self.view.networks()}:
             raise no_network(wanted)
+        found, more = self.sessions_of(call)
         now = self.context.reactor.seconds()
         return values.Peers(peers=[rows.peer(one, now) for one in found], next=more)
 

@@ -93,6 +93,7 @@ async def test_a_topic_is_asked_for_by_name(web):
         V1 + "/spreads/other/6964", V1 + "/spreads/plain/xyz", V1 + "/spreads/plain/6", V1 + "/spreads/plain/%C3%A9",
         "/api/v1/networks/other/spreads/plain/6964", "/api/v1/networks/other/addresses",
         "/api/v1/networks/other/addresses/groups", "/api/v1/networks/other/buckets", "/api/v1/topology?network=other",
+        "/api/v1/peers?network=other",
     ],
 )  # fmt: skip
 @pytest_twisted.ensureDeferred

@@ -12,6 +12,7 @@ import pytest
 
 from p2pframe.admin.values import Node
 from p2pframe.admin.values_story import Story, StoryFact
+from p2pframe.cli.remote import show
 from p2pframe.cli.remote.netinfo import HELP, kind, netinfo
 from tests.cli.remote import TOKEN, a_node, a_peer, filled, good, refused, run, said, token_file
 from tests.interop.processes import free_port, wait_until
@@ -155,6 +156,16 @@ def test_a_node_that_is_not_there_is_named(nodes, tmp_path):
         ("http://127.0.0.1:99999", "is no address of an admin"),
         ("http://127.0.0.1/api", "is no address of an admin"),
         ("http://me:secret@127.0.0.1", "--token-file"),
+        ("https://me:secret@a..b", "--token-file"),
+        ("https://a..b:8600", "is no address of an admin"),
+        ("https://-x-.example", "is no address of an admin"),
+        (f"https://{'a' * 70}.example", "is no address of an admin"),
+        ("https://\N{COLLISION SYMBOL}:8600", "is no address of an admin"),
+        ("https://[127.0.0.1]:8600", "is no address of an admin"),
+        ("https://[fe80::1%eth0]:8600", "is no address of an admin"),
+        ("https://[::1]x:8600", "is no address of an admin"),
+        ("https://[::1", "is no address of an admin"),
+        ("http://[2001:db8::1]:8600", "in the open"),
         ("http://node.example:8600", "in the open"),
     ],
 )
@@ -164,6 +175,22 @@ def test_an_address_that_can_not_be(url, why, tmp_path):
     with pytest.raises(NotFound) as caught:
         of_url(url, str(token_file(tmp_path, "token")))
     assert why in str(caught.value) and "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("https://node.example:", "https://node.example"),
+        ("https://m\u00fcnchen.example", "https://m\u00fcnchen.example"),
+        ("https://[::1]:8600", "https://[::1]:8600"),
+        ("https://[2001:0DB8:0::1]", "https://[2001:db8::1]"),
+        ("http://[0::1]:8600/", "http://[::1]:8600"),
+    ],
+)
+def test_an_address_that_can_be(url, found, tmp_path):
+    from p2pframe.cli.remote.place import of_url
+
+    assert of_url(url, str(token_file(tmp_path, "token"))).url == found
 
 
 @pytest.mark.parametrize(
@@ -219,6 +246,17 @@ def test_who_asks_too_often_is_told_so_in_one_line_with_the_key(wrong):
 @pytest.mark.parametrize("body", [[], {"peers": [7], "events": [7], "next": None}])
 def test_lists_of_the_wrong_shape_too(wrong, command, body):
     assert refused(*command.split(), *wrong(said(body)))
+
+
+def test_the_numbers_of_a_peer_have_their_units(capsys):
+    show.peer(a_peer(
+        ping=0.0058553218841552734, best_ping=None, rate_in=50.73811319793774, rate_out=0.0, bytes_in=12_345,
+        bytes_out=0, score=0.123456, message_rate_in=1.23456789,
+    ))  # fmt: skip
+    said = dict(re.split(r"  +", line.strip(), maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert (said["ping"], said["rate in"], said["rate out"]) == ("6 ms", "50.7 B/s", "0 B/s")
+    assert (said["bytes in"], said["bytes out"], said["score"]) == ("12.3 kB", "0 B", "0.12")
+    assert said["message rate in"] == "1.235" and "best ping" not in said
 
 
 def test_what_a_peer_says_of_itself_moves_no_cursor(wrong):

@@ -22,7 +22,7 @@ from twisted.web.iweb import IPolicyForHTTPS, IResponse
 
 from p2pframe.admin.codes import make_code
 from p2pframe.cli.remote.pinned import PinnedCertificate
-from p2pframe.cli.remote.place import Place
+from p2pframe.cli.remote.place import Address, Place
 from p2pframe.core.context import SystemEntropy
 from p2pframe.logs import clean
 
@@ -219,8 +219,8 @@ class Client:
         headers = self._headers if body is None else self._headers | {"Content-Type": "application/json"}
         try:
             response: IResponse = await self._http.request(
-                method, self.url + V1 + path, params=given, headers=headers, data=data, allow_redirects=False,
-                unbuffered=True,
+                method, Address.from_text(self.url + V1 + path), params=given, headers=headers, data=data,
+                allow_redirects=False, unbuffered=True,
             )  # fmt: skip
         except _FAILED as error:
             raise self._silent(error) from None

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from p2pframe.admin.values import Captured, Happened, Node, Peer, Penalty, Plain, Version
-from p2pframe.admin.words import amount, duration
+from p2pframe.admin.words import amount, duration, milliseconds, short
 from p2pframe.logs import clean
 
 WIDE = 250
@@ -90,6 +90,14 @@ def peer(one: Peer) -> None:
     for name, value in one.model_dump().items():
         if name in ("age", "quiet", "useless", "sent", "block", "last_useful"):
             text = lasting(value)
+        elif name in ("ping", "best_ping"):
+            text = "" if value is None else milliseconds(value)
+        elif name in ("bytes_in", "bytes_out"):
+            text = amount(value)
+        elif name in ("rate_in", "rate_out"):
+            text = f"{amount(value)}/s"
+        elif isinstance(value, float):
+            text = f"{value:.2f}" if name == "score" else short(value)
         elif isinstance(value, dict):
             text = ", ".join(f"{key} {count}" for key, count in sorted(value.items()))
         elif isinstance(value, list):
@@ -159,6 +167,9 @@ def history(found: Sequence[Version]) -> None:
         for number, line in enumerate(one.differences or ["no value in force"]):
             rows.append((*(first if number == 0 else ("", "", "")), line))
     _table(("number", "time", "by", "what changed"), rows, right=("number",))
+    before = [one.number for one in found if not one.undoable]
+    if before:
+        console().print(f"the file was read again after change {before[-1]}: none up to it can be undone")
 
 
 def captures(found: Sequence[Captured]) -> None:
