@@ -58,8 +58,6 @@ class Api:
         self._happening = Source(view.events, view.subscribe, _told, view.latest)
         self._description: bytes | None = None
         self._versions: deque[values.Version] = deque(maxlen=_HISTORY)
-        self._forgotten: Mapping[str, values.Plain] = {}
-        """What was set before the oldest change that is remembered."""
         self._number = 0
         self.near: Callable[[], list[Limit]] = list
         """The limits near their bound."""
@@ -252,7 +250,14 @@ class Api:
 
     def history(self, call: Call) -> values.History:
         """Since the start."""
-        return values.History(versions=list(self._versions))
+        found: list[values.Version] = []
+        # Each has to begin with what the one before it has left. The file read again in between takes back all of it.
+        left: Mapping[str, values.Plain] | None = self.view.changed()
+        for one in reversed(self._versions):
+            undoable = one.changed == left
+            left = one.before if undoable else None
+            found.append(one.model_copy(update={"undoable": undoable}))
+        return values.History(versions=found[::-1])
 
     def plugin_pages(self, call: Call) -> values.PluginPages:
         """In the order of the configuration."""
@@ -281,7 +286,7 @@ class Api:
 
     async def check(self, call: Call) -> values.Changed:
         """Nothing is changed."""
-        return values.Changed(differences=list(await self._change(call.body.values, True)))
+        return values.Changed(differences=list(await self._change(call.body.values, True, call.body.based_on)))
 
     async def apply(self, call: Call) -> values.Changed:
         """In place of all that was set here before."""
@@ -290,29 +295,34 @@ class Api:
     async def roll_back(self, call: Call) -> values.Changed:
         """To what was set before that change."""
         number = call.body.number
-        known = [one.number for one in self._versions]
-        if number not in known:
+        version = next((one for one in self.history(call).versions if one.number == number), None)
+        if version is None:
             raise Problem(404, "Not found", f"there is no change {number} in the history")
-        at = known.index(number)
-        before = self._versions[at - 1].changed if at else self._forgotten
-        return await self._applied(call, before, "config rolled back")
+        if not version.undoable:
+            raise Problem(409, "Conflict", f"change {number} can't be undone: the file was read again after it")
+        return await self._applied(call, version.before, "config rolled back")
 
     async def _applied(self, call: Call, wanted: Mapping[str, values.Plain], what: str) -> values.Changed:
-        differences = [text.removeprefix("changed: ") for text in await self._change(wanted, False)]
+        # Others, and the file, may be before us in the queue: `before` is what was set, or nothing is done.
+        before = self.view.changed() if call.body.based_on is None else call.body.based_on
+        differences = [text.removeprefix("changed: ") for text in await self._change(wanted, False, before)]
+        if not differences and wanted == before:
+            return values.Changed(differences=differences)
         self._number += 1
-        if len(self._versions) == self._versions.maxlen:
-            self._forgotten = self._versions[0].changed
         self._versions.append(
             values.Version(
-                number=self._number, time=call.now, who=call.who, differences=differences, changed=dict(wanted)
+                number=self._number, time=call.now, who=call.who, differences=differences,
+                before=dict(before), changed=dict(wanted), undoable=True,
             )
-        )
+        )  # fmt: skip
         self.audit.note(call, what, differences="; ".join(differences))
         return values.Changed(differences=differences)
 
-    async def _change(self, wanted: Mapping[str, object], dry: bool) -> Sequence[str]:
+    async def _change(
+        self, wanted: Mapping[str, object], dry: bool, based_on: Mapping[str, object] | None
+    ) -> Sequence[str]:
         try:
-            return await self.control.change(wanted, dry)
+            return await self.control.change(wanted, dry, based_on)
         except ConfigError as error:
             errors = [{"where": one.path, "what": one.message} for one in error.problems[:20]]
             raise Problem(422, "Unprocessable content", "see `errors`", errors=errors) from None

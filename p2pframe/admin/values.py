@@ -412,9 +412,14 @@ class PluginPage(Closed):
 
 
 class Change(Closed):
-    """All live values that are to be set over what the file says, by dotted path: those left out are taken back."""
+    """All live values that are to be set over what the file says, by dotted path: those left out are taken back.
+
+    With `based_on`, what was set when they were made (`changed` of the configuration), it is refused where that is no
+    longer what is set.
+    """
 
     values: dict[Short, str | int | float | bool] = Field(max_length=500)
+    based_on: dict[Short, str | int | float | bool] | None = Field(None, max_length=500)
 
 
 class Changed(Closed):
@@ -424,19 +429,28 @@ class Changed(Closed):
 
 
 class Rollback(Closed):
-    """The number, in the history, of the change that is to be undone, with those that came after it."""
+    """The number, in the history, of the change that is to be undone, with those that came after it.
+
+    `based_on` is as in a change.
+    """
 
     number: int = Field(ge=1)
+    based_on: dict[Short, str | int | float | bool] | None = Field(None, max_length=500)
 
 
 class Version(Closed):
-    """One change: what was set after it, and by whom."""
+    """One change: what was set before it and after it, and by whom.
+
+    It is not `undoable` where the file has been read again since: what was set before it was laid over another reading.
+    """
 
     number: int
     time: float
     who: str
     differences: list[str]
+    before: dict[str, Plain]
     changed: dict[str, Plain]
+    undoable: bool
 
 
 class History(Closed):

@@ -252,9 +252,11 @@ class Control:
         # One after another: two at once would take the same network down twice.
         return self._changing.run(lambda: Deferred.fromCoroutine(run()))
 
-    def change(self, values: Mapping[str, object], dry: bool = False) -> Deferred[Sequence[str]]:
+    def change(
+        self, values: Mapping[str, object], dry: bool = False, based_on: Mapping[str, object] | None = None
+    ) -> Deferred[Sequence[str]]:
         """See `INodeControl.change`."""
-        return self._changing.run(lambda: Deferred.fromCoroutine(change(self._node, values, dry)))
+        return self._changing.run(lambda: Deferred.fromCoroutine(change(self._node, values, dry, based_on)))
 
     def _session(self, network: str, session: SessionId) -> Session | None:
         held = self._node.networks.get(network)

@@ -67,8 +67,14 @@ async def apply(node: Node, new: NodeSpec, changes: Changes) -> Sequence[str]:
     return done
 
 
-async def change(node: Node, values: Mapping[str, object], dry: bool) -> Sequence[str]:
+async def change(
+    node: Node, values: Mapping[str, object], dry: bool, based_on: Mapping[str, object] | None = None
+) -> Sequence[str]:
     """See `INodeControl.change`."""
+    if based_on is not None and based_on != node.changed:
+        raise P2PFrameError(
+            "somebody has set something meanwhile, or the file was read again: nothing was changed, look again"
+        )
     if node.spec.path is None:
         raise RestartNeeded("this node was not started from a file: nothing can be laid over it")
     wanted: dict[str, Plain] = {}

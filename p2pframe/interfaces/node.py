@@ -439,12 +439,15 @@ class INodeControl(Interface):
         """
 
 
-    def change(values: Mapping[str, object], dry: bool = False) -> Deferred[Sequence[str]]:
+    def change(
+        values: Mapping[str, object], dry: bool = False, based_on: Mapping[str, object] | None = None
+    ) -> Deferred[Sequence[str]]:
         """Set live values, by dotted path, over what the file says: as a whole, in place of those that were set before.
 
         They hold until the configuration is read again, or the node stops. Fires with what has changed, in words; with
         `dry` nothing is changed. Fails with `ConfigError` where a value can't be, or is not set while the node runs
-        (`SettingView.live`), and with `RestartNeeded` where the file itself has changed since it was read.
+        (`SettingView.live`), and with `RestartNeeded` where the file itself has changed since it was read. With
+        `based_on` it fails with `P2PFrameError` where something else than that is set when its turn has come.
         """
 
 

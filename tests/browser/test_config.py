@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,9 +64,59 @@ def test_a_limit_is_changed_while_the_node_runs_and_rolled_back(
     page.screenshot(path=screenshots / f"config-{width}.png", full_page=width == 360)
     assert overflow(there) == ""
     assert faults(there) == []
+    # An undo shows what it would change, and is done where that is agreed to.
     page.click('[aria-label="Undo change 1 and later ones"]')
+    page.wait_for_selector("#ask-apply[open]")
+    assert page.inner_text("#differences") == f"{VISITS}: 9 -> 32"
+    page.keyboard.press("Escape")
+    value_of(page, VISITS, "9")
+    page.click('[aria-label="Undo change 1 and later ones"]')
+    page.click("#ask-apply button[value=yes]")
     value_of(page, VISITS, "32")
     assert page.locator("#settings .tag").count() == 0
+    assert page.inner_text("#done") == f"Undone: {VISITS}: 9 -> 32."
+
+
+def test_of_two_operators_the_second_is_told(ours: AdminNode, visit: Callable[..., Visit]) -> None:
+    first, second = visit(ours), visit(ours)
+    one, other = first.at("/config"), second.at("/config")
+    change(one, VISITS, "9")
+    one.wait_for_selector("#ask-apply[open]")
+    change(other, VISITS, "11")
+    other.click("#ask-apply button[value=yes]")
+    value_of(other, VISITS, "11")
+    one.click("#ask-apply button[value=yes]")
+    one.wait_for_selector("#told:visible")
+    assert "somebody has set something meanwhile" in one.inner_text("#told").lower()
+    assert "409" in first.wrong.pop()
+    value_of(one, VISITS, "11")
+
+
+def test_what_was_before_the_file_was_read_again_is_not_undone(
+    ours: AdminNode, visit: Callable[..., Visit], screenshots: Path
+) -> None:
+    there = visit(ours, viewport={"width": 360, "height": 900})
+    page = there.at("/config")
+    change(page, VISITS, "12")
+    page.click("#ask-apply button[value=yes]")
+    page.wait_for_selector('[aria-label="Undo change 1 and later ones"]')
+    assert ours.process is not None
+    ours.process.send_signal(signal.SIGHUP)
+    nothing_is_set(page)
+    page.reload()
+    page.locator("td", has_text="the file was read again since").wait_for()
+    value_of(page, VISITS, "32")
+    page.locator("#settings").scroll_into_view_if_needed()
+    page.screenshot(path=screenshots / "config-reread-360.png", full_page=True)
+    assert overflow(there) == ""
+    assert faults(there) == []
+
+
+def nothing_is_set(page: Page) -> None:
+    """Until nothing is set over the file."""
+    page.wait_for_function(
+        "async () => !Object.keys((await (await fetch('/api/v1/config')).json()).changed).length", polling=200
+    )
 
 
 def test_a_value_is_taken_back(ours: AdminNode, visit: Callable[..., Visit]) -> None:

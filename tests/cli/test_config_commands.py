@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -30,10 +31,10 @@ def changed(nodes):
     return json.loads(good("config", "diff", "--json", *nodes.by_token))["changed"]
 
 
-def answered(nodes, answer, *words):
+def answered(nodes, answer, *words, command="apply"):
     """A command that asks, and is told `answer`."""
     done = subprocess.run(
-        [sys.executable, "-m", "p2pframe.cli", "config", "apply", *words, *map(str, nodes.by_config)],
+        [sys.executable, "-m", "p2pframe.cli", "config", command, *map(str, [*words, *nodes.by_config])],
         input=answer, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert "Traceback" not in done.stderr, done.stderr
@@ -100,11 +101,42 @@ def test_the_history_undoes(clean):
     assert two["changed"] == {VISITS: 8}
     table = good("config", "history", *clean.by_config)
     assert f"{VISITS}: 7 -> 8" in table and time.strftime("%Y-", time.gmtime(two["time"])) in table
-    assert good("config", "rollback", two["number"], *clean.by_config) == f"{VISITS}: 8 -> 7\n"
+    assert good("config", "rollback", "-y", two["number"], *clean.by_config) == f"{VISITS}: 8 -> 7\n"
     assert changed(clean) == {VISITS: 7}
     good("config", "rollback", one["number"], "--json", *clean.by_config)
     assert changed(clean) == {}
     assert "there is no change 999 in the history" in refused("config", "rollback", 999, *clean.by_config)
+    assert "there is no change 999 in the history" in refused("config", "rollback", 999, "-y", *clean.by_config)
+
+
+def test_an_undo_is_asked_first(clean):
+    good("config", "apply", "-y", f"{VISITS}=7", *clean.by_config)
+    number = json.loads(good("config", "history", "--json", *clean.by_config))["versions"][-1]["number"]
+    status, out, err = answered(clean, "n\n", number, command="rollback")
+    assert (status, err) == (1, "Aborted!\n") and out.startswith(f"{VISITS}: 7 -> 32\nUndo? [y/N]: ")
+    assert changed(clean) == {VISITS: 7}
+    with Terminal("config", "rollback", number, *clean.by_config) as terminal:
+        terminal.until(b"Undo?")
+        good("config", "apply", "-y", f"{TICK}=3s", *clean.by_config)
+        terminal.type(b"y\n")
+        assert terminal.ended() == 1
+        assert b"somebody has set something meanwhile" in terminal.out
+    assert changed(clean) == {VISITS: 7, TICK: "3s"}
+    status, out, err = answered(clean, "y\n", number, command="rollback")
+    assert (status, err) == (0, "") and changed(clean) == {}
+
+
+def test_what_was_before_the_file_was_read_again_is_not_undone(clean):
+    good("config", "apply", "-y", f"{VISITS}=7", *clean.by_config)
+    number = json.loads(good("config", "history", "--json", *clean.by_config))["versions"][-1]["number"]
+    clean.ours.process.send_signal(signal.SIGHUP)
+    end = time.monotonic() + 20
+    while changed(clean):
+        assert time.monotonic() < end, "the file is not read again"
+    note = f"the file was read again after change {number}: none up to it can be undone"
+    assert note in " ".join(good("config", "history", *clean.by_config).split())
+    assert "can't be undone" in refused("config", "rollback", number, *clean.by_config)
+    assert changed(clean) == {}
 
 
 @pytest.mark.parametrize(
@@ -147,7 +179,8 @@ def test_values_are_what_they_look_like(text, value):
 
 def test_what_a_node_says_of_itself_moves_no_cursor(wrong):
     evil = "\x1b[2J[red]evil\ud800"
-    version = {"number": 1, "time": 0.0, "who": evil, "differences": [evil], "changed": {}}
+    version = {"number": 1, "time": 0.0, "who": evil, "differences": [evil], "before": {}, "changed": {}}
+    version["undoable"] = False
     pages = {
         "/api/v1/config": {"config": {}, "settings": [], "changed": {evil: evil}},
         "/api/v1/config/check": {"differences": [evil]},

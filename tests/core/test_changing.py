@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2pframe.errors import ConfigError, RestartNeeded
+from p2pframe.errors import ConfigError, P2PFrameError, RestartNeeded
 
 NODE = """
 version: 1
@@ -91,6 +91,21 @@ def test_a_dry_one_says_what_it_would_do(simulation, node):
     assert simulation.wait(node.control.change({VISITS: 9}, dry=True)) == [f"{VISITS}: 7 -> 9"]
     assert limits(node).visits == 7
     assert node.view.changed() == {}
+
+
+def test_what_was_set_meanwhile_is_not_replaced_unseen(simulation, node, tmp_path):
+    # Both are asked before the first is done, as are a change and the reading of the file again.
+    first = node.control.change({VISITS: 9}, based_on={})
+    second = node.control.change({LOOK: "30s"}, based_on={})
+    simulation.wait(first)
+    with pytest.raises(P2PFrameError, match="somebody has set something meanwhile"):
+        simulation.wait(second)
+    read = node.control.reconfigure(tmp_path / "203.0.113.1.yaml")
+    third = node.control.change({VISITS: 9, LOOK: "30s"}, based_on={VISITS: 9})
+    simulation.wait(read)
+    with pytest.raises(P2PFrameError, match="the file was read again"):
+        simulation.wait(third)
+    assert (limits(node).visits, node.view.changed()) == (7, {})
 
 
 def test_settings_say_where_they_come_from_and_whether_they_are_live(simulation, node):

@@ -59,16 +59,22 @@ const ACTIONS = {
     const given = await fill("change", path);
     if (!given) return "";
     const { changed } = await ask("GET", "/api/v1/config");
-    return set({ ...changed, [path]: plainly(given.value.trim()) });
+    return set({ ...changed, [path]: plainly(given.value.trim()) }, changed);
   },
   async takeback({ path }) {
     const { changed } = await ask("GET", "/api/v1/config");
-    delete changed[path];
-    return set(changed);
+    const { [path]: _, ...rest } = changed;
+    return set(rest, changed);
   },
   async rollback({ number }) {
-    const { differences } = await ask("POST", "/api/v1/config/rollback", { number: Number(number) });
-    return differences.length ? `Undone: ${differences.join("; ")}.` : "That changed nothing.";
+    const { versions } = await ask("GET", "/api/v1/config/history");
+    const version = versions.find((one) => one.number === Number(number));
+    if (!version?.undoable) throw new Error(`Change ${number} can't be undone: the file was read again after it, or it is too long ago.`);
+    const based_on = versions.at(-1).changed;
+    const differences = await agreed(version.before, based_on);
+    if (!differences?.length) return differences ? "That changes nothing." : "";
+    await ask("POST", "/api/v1/config/rollback", { number: Number(number), based_on });
+    return `Undone: ${differences.join("; ")}.`;
   },
   async unban({ subject, scope }) {
     await ask("POST", "/api/v1/bans/lift", { subject, scope });
@@ -81,13 +87,20 @@ function plainly(text) {
   return /^(true|false|-?\d+(\.\d+)?)$/.test(text) ? JSON.parse(text) : text;
 }
 
-// Set all these values, and only these, over what the file says: checked first, shown, then applied.
-async function set(values) {
-  const { differences } = await ask("POST", "/api/v1/config/check", { values });
-  if (!differences.length) return "That changes nothing.";
+// What setting all these values would change, once it was shown and agreed to, where there is anything; else null.
+async function agreed(values, based_on) {
+  const { differences } = await ask("POST", "/api/v1/config/check", { values, based_on });
+  if (!differences.length) return differences;
   document.getElementById("differences").textContent = visible(differences.join("\n"));
-  if (!await fill("apply")) return "";
-  await ask("POST", "/api/v1/config/apply", { values });
+  return await fill("apply") ? differences : null;
+}
+
+// Set all these values, and only these, over what the file says: checked first, shown, then applied. Refused where
+// something else than `based_on` is set by then.
+async function set(values, based_on) {
+  const differences = await agreed(values, based_on);
+  if (!differences?.length) return differences ? "That changes nothing." : "";
+  await ask("POST", "/api/v1/config/apply", { values, based_on });
   return `Changed: ${differences.join("; ")}.`;
 }
 

@@ -100,9 +100,7 @@ def apply_(wanted: Sequence[tuple[str, Plain]], take_back: Sequence[str], yes: b
             answer = await client.post("/config/check", {"values": values})
             _tell(_differences(answer), "no value in force would change")
             _agreed()
-            if await _changed(client) != changed:
-                raise click.ClickException("somebody has set something meanwhile: nothing was changed, look again")
-        return await client.post("/config/apply", {"values": values})
+        return await client.post("/config/apply", {"values": values, "based_on": changed})
 
     answer = node.ask(work)
     if answer is not None and not node.printed(answer):
@@ -111,11 +109,31 @@ def apply_(wanted: Sequence[tuple[str, Plain]], take_back: Sequence[str], yes: b
 
 @config.command()
 @click.argument("number", metavar="N", type=click.IntRange(1))
+@click.option("-y", "--yes", is_flag=True, help="Do not ask; --json does not either.")
 @reaching
-def rollback(number: int, **given: Any) -> None:
-    """Undo the change N of the history, and those that came after it."""
+def rollback(number: int, yes: bool, **given: Any) -> None:
+    """Undo the change N of the history, and those after it, once the differences have been shown and agreed to.
+
+    A change after which the file was read again can't be undone.
+    """
     node = Asked(given)
-    answer = node.ask(lambda client: client.post("/config/rollback", {"number": number}))
+
+    async def work(client: Client) -> Any:
+        wanted: dict[str, Any] = {"number": number}
+        if not yes and not node.as_json:
+            from p2pframe.admin.values import History
+
+            versions = read(History, await client.get("/config/history")).versions
+            version = next((one for one in versions if one.number == number and one.undoable), None)
+            # Else the node says why not.
+            if version is not None:
+                wanted["based_on"] = versions[-1].changed
+                answer = await client.post("/config/check", {"values": version.before, "based_on": wanted["based_on"]})
+                _tell(_differences(answer), "no value in force would change")
+                _agreed("Undo?")
+        return await client.post("/config/rollback", wanted)
+
+    answer = node.ask(work)
     if not node.printed(answer):
         _tell(_differences(answer), "no value in force has changed")
 
@@ -180,10 +198,10 @@ def _tell(differences: Sequence[str], none: str) -> None:
         click.echo(printable(line))
 
 
-def _agreed() -> None:
+def _agreed(question: str = "Apply?") -> None:
     """Ask; ends the command where the answer is no. Ctrl-C is Python's own meanwhile: the reactor waits for us."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        click.confirm("Apply?", abort=True)
+        click.confirm(question, abort=True)
     finally:
         signal.signal(signal.SIGINT, before)

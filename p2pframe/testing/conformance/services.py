@@ -351,7 +351,9 @@ class StandInControl:
         self.calls.append(("reconfigure", str(path)))
         return succeed([])
 
-    def change(self, values: Mapping[str, object], dry: bool = False) -> Deferred[Sequence[str]]:
+    def change(
+        self, values: Mapping[str, object], dry: bool = False, based_on: Mapping[str, object] | None = None
+    ) -> Deferred[Sequence[str]]:
         """Noted."""
         self.calls.append(("change", dict(values), dry))
         return succeed([])
