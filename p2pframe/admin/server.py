@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any, cast
-from urllib.parse import parse_qsl
 
-from pydantic import ValidationError
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol, connectionDone
@@ -25,6 +23,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from p2pframe.admin.access import Access, Refused, Role, Session, same
+from p2pframe.admin.reading import CSRF, body_of, headers_of, query_of
 from p2pframe.admin.routes import Call, Closed, Problem, Reply, Route, Routes
 from p2pframe.interfaces import IHostReactor
 
@@ -42,7 +41,6 @@ HEADERS = (
     ),
 )
 """On every answer."""
-CSRF = "x-csrf-token"
 _LINE = 16_384
 _DIGITS = 15
 """Of a Content-Length: Python makes no number of thousands of them, and there is no such body."""
@@ -54,8 +52,6 @@ _NO_PAGES = frozenset({"/metrics", "/healthz", "/readyz"})
 """What programs ask for, beside the API."""
 _LOOK = 5.0
 """Seconds between looks at whether the session of a stream is still there."""
-_ONCE = frozenset({"host", "origin", "sec-fetch-site", "authorization", "cookie", "content-type", CSRF})
-"""Headers that decide: of two of them another server on the way may have believed the other one."""
 _log = Logger(namespace="p2pframe.admin")
 
 
@@ -257,7 +253,7 @@ class AdminSite(Site):
     def most_of(self, request: Request) -> int:
         """How long the body of a request may be, by its headers."""
         try:
-            _, role, _ = self._who(_headers(request), self.unix_time())
+            _, role, _ = self._who(headers_of(request), self.unix_time())
         except Problem:
             role = None
         return min(self.largest_body, _STRANGERS) if role is None else self.largest_body
@@ -290,7 +286,7 @@ class AdminSite(Site):
         answering.addErrback(self._failed, request)
 
     def _checked(self, request: Any) -> tuple[Route, Call]:
-        headers = _headers(request)
+        headers = headers_of(request)
         method = request.method.decode("ascii", "replace")
         host = headers.get("host", "").lower()
         if host not in self.hosts():
@@ -328,7 +324,7 @@ class AdminSite(Site):
             if not same(given, session.csrf):
                 raise Problem(403, "Forbidden", f"a change needs the header {CSRF} of this session")
         call = Call(
-            parameters, _query(route, query), self._body(route, headers, request), who, role, session,
+            parameters, query_of(route, query), body_of(route, headers, request), who, role, session,
             request.getClientAddress().host, now, headers,
         )  # fmt: skip
         return route, call
@@ -373,25 +369,6 @@ class AdminSite(Site):
             )  # fmt: skip
             problem.headers["Retry-After"] = str(after)
             raise problem
-
-    def _body(self, route: Route, headers: Mapping[str, str], request: Any) -> Closed | None:
-        data = request.content.read() if request.content is not None else b""
-        if route.body is None:
-            if data:
-                raise Problem(400, "Bad request", "this takes no body")
-            return None
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":
-            raise Problem(415, "Unsupported media type", "send application/json")
-        try:
-            json.loads(data.decode(), object_pairs_hook=_once, parse_constant=_no_number)
-        except (ValueError, RecursionError):
-            raise Problem(400, "Bad request", "the body is no JSON, or names something twice") from None
-        try:
-            # A number in quotes is no number: what is described is what is taken.
-            return route.body.model_validate_json(data, strict=True)
-        except ValidationError as error:
-            raise _invalid(error) from None
 
     # --- answers ---
 
@@ -504,55 +481,6 @@ def _told(problem: Problem) -> Reply:
 async def _awaited(handler: Callable[[Call], Any], call: Call) -> object:
     result = handler(call)
     return await result if hasattr(result, "__await__") else result
-
-
-def _headers(request: Request) -> dict[str, str]:
-    headers = {}
-    for raw, values in request.requestHeaders.getAllRawHeaders():
-        name = raw.decode("latin-1").lower()
-        if len(values) > 1 and name in _ONCE:
-            raise Problem(400, "Bad request", f"the header {name} is there twice")
-        if values:
-            headers[name] = values[0].decode("latin-1")
-    return headers
-
-
-def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name is there twice")
-    return found
-
-
-def _no_number(text: str) -> object:
-    raise ValueError(f"{text} is no number")
-
-
-def _query(route: Route, text: str) -> Closed | None:
-    try:
-        pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text), max_num_fields=50)
-    except ValueError:
-        raise Problem(400, "Bad request", "the query is not of the form name=value&name=value") from None
-    given = dict(pairs)
-    if len(given) != len(pairs):
-        raise Problem(400, "Bad request", "a name is in the query twice")
-    if route.query is None:
-        if given:
-            raise Problem(400, "Bad request", "this takes no query")
-        return None
-    try:
-        return route.query.model_validate_strings(given)
-    except ValidationError as error:
-        raise _invalid(error) from None
-
-
-def _invalid(error: ValidationError) -> Problem:
-    """What is wrong with what came, without what came: it may be a secret."""
-    errors: Sequence[dict[str, str]] = [
-        {"where": ".".join(map(str, one["loc"])), "what": one["msg"]}
-        for one in error.errors(include_url=False, include_context=False, include_input=False)[:20]
-    ]
-    return Problem(422, "Unprocessable content", "see `errors`", errors=errors)
 
 
 __all__ = ["CSRF", "AdminSite", "Streaming"]
