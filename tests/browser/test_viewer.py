@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -112,3 +113,21 @@ def test_a_viewer_and_an_operator_of_one_node_each_see_their_own_page(
             assert token in text and (token == other or other not in text), place
         assert ["data-do=\"ban\"" in text or "data-do=\"change\"" in text or "data-do=\"keepout\"" in text
                 for text in found] == [True, False, True, False], place  # fmt: skip
+
+
+def test_what_is_refused_is_told_on_a_page_with_a_way_on(viewer: Visit, screenshots: Path) -> None:
+    told = (("/captures", 403, "This takes the role operator."), ("/nothing", 404, "There is nothing at /nothing."),
+            ("/logs?level=bad", 422, "What was asked for can't be:"))  # fmt: skip
+    for width in (360, 1440):
+        viewer.page.set_viewport_size({"width": width, "height": 700})
+        for place, status, text in told:
+            answer = viewer.page.goto(viewer.node.url + place)
+            assert answer is not None and answer.status == status
+            assert text in viewer.page.locator("main").inner_text()
+            assert viewer.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (place, width)
+            viewer.page.screenshot(path=screenshots / f"refused-{status}-{width}.png")
+    viewer.page.get_by_role("link", name="To the overview").click()
+    viewer.page.wait_for_url(viewer.node.url + "/")
+    # A browser says on its console what was refused, and nothing else is wrong.
+    assert all(f"{status}" in said for (_, status, _), said in zip(told * 2, viewer.wrong, strict=True)), viewer.wrong
+    viewer.wrong.clear()
