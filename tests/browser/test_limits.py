@@ -67,6 +67,7 @@ def test_who_is_refused_is_told_with_the_key_and_the_key_is_changed_from_there(
     page.wait_for_selector("#live[data-state=live]")
     assert "5" in page.inner_text(f'tr[data-key="{INBOUND}"]')
     page.click('[aria-label="Undo change 1 and later ones"]')
+    page.click("#ask-apply button[value=yes]")
     page.locator(f'tr[data-key="{INBOUND}"] td:nth-child(2)', has_text="1").wait_for()
     page.wait_for_selector("#settings .tag", state="detached")
 
