@@ -81,7 +81,7 @@ def settings(spec: NodeSpec, values: Mapping[str, Plain], env: Mapping[str, str]
     found = []
     for dotted, value in _leaves(spec.effective, ""):
         keys = dotted.split(".")
-        there = _at(tree, keys) if tree is not None else None
+        there = _said(tree, keys) if tree is not None else None
         if dotted in values:
             where = _SET
         elif there is not None:
@@ -90,7 +90,7 @@ def settings(spec: NodeSpec, values: Mapping[str, Plain], env: Mapping[str, str]
             where = "default"
         # A secret that the file itself says is known by how it is shown only: the tree is not checked here.
         secret = value == HIDDEN or (isinstance(there, Scalar) and (there.secret or there.from_env))
-        reloaded, settable = live.get(dotted, (False, False))
+        reloaded, settable = live.get(dotted) or (_of_live(dotted, live), False)
         changeable = reloaded and settable and not secret
         takes = "" if changeable else "reload" if reloaded else _RESTARTS.get(keys[0], "node")
         found.append(SettingView(dotted, value, where, changeable, takes))
@@ -136,6 +136,24 @@ def _leaves(value: object, at: str) -> Iterator[tuple[str, Plain]]:
             yield from _leaves(inner, f"{at}.{index}")
     else:
         yield at, value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
+
+def _of_live(dotted: str, live: Mapping[str, tuple[bool, bool]]) -> bool:
+    """Whether a value is part of one, a list say, that is changed in place."""
+    while dotted:
+        dotted = dotted.rpartition(".")[0]
+        if dotted in live:
+            return live[dotted][0]
+    return False
+
+
+def _said(tree: Tree, keys: Sequence[str]) -> Tree | None:
+    """What in the file says a value: itself, or the short form (an address as text, say) that it is part of."""
+    for length in range(len(keys), 0, -1):
+        there = _at(tree, keys[:length])
+        if there is not None:
+            return there if length == len(keys) or isinstance(there, Scalar) else None
+    return None
 
 
 def _at(tree: Tree, keys: Sequence[str]) -> Tree | None:

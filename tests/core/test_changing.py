@@ -119,6 +119,25 @@ def test_settings_say_where_they_come_from_and_whether_they_are_live(simulation,
     assert (setting(node, VISITS).value, setting(node, VISITS).where) == (9, "set while it runs")
 
 
+def test_settings_say_so_of_what_is_in_a_list_or_a_short_form_too(simulation, tmp_path):
+    text = NODE.replace(
+        "{{plugin: file, path: ./peers.txt, look: {look}}}",
+        """{{plugin: static, peers: ["198.51.100.7:18444"]}},
+      {{plugin: dns-seed, seeds: [seed.example.org]}}""",
+    )
+    node = simulation.start(text.format(), "203.0.113.1").node
+    found = {one.path: one for one in node.view.settings()}
+    at = "networks.bitcoin.discovery"
+    peer, seed = found[f"{at}.0.peers.0.address"], found[f"{at}.1.seeds.0"]
+    assert peer.where.endswith("203.0.113.1.yaml:11:42")
+    assert seed.where.endswith("203.0.113.1.yaml:12:34")
+    # Changed in place where the file is read again, and not one by one.
+    assert [(one.takes, one.live) for one in (peer, seed)] == [("reload", False)] * 2
+    # What is not said stays a default, also where what it belongs to is in the file.
+    assert found[f"{at}.0.plugin"].where.endswith("203.0.113.1.yaml:11:26")
+    assert found["networks.bitcoin.protocol.ping_interval"].where == "default"
+
+
 @pytest.mark.parametrize(
     ("values", "what"),
     [
