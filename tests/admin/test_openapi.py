@@ -124,7 +124,7 @@ def test_schemathesis_finds_nothing(tmp_path):
     token.touch(0o600)
     token.write_text(OPERATOR)
     port = free_port()
-    admin = {"plugin": "admin", "listen": f"127.0.0.1:{port}", "requests_per_second": 10_000,
+    admin = {"plugin": "admin", "listen": f"127.0.0.1:{port}", "requests_per_second": 10_000, "tries": 10_000,
              "tokens": [{"name": "tests", "role": "operator", "file": str(token)}]}  # fmt: skip
     plugins = {"node": {"plugin_path": [str(Path(__file__).parents[2] / "plugins")]}}
     with ExitStack() as stack:
