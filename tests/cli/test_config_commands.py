@@ -78,6 +78,7 @@ def test_it_is_asked_first(clean):
 def test_ctrl_c_at_the_question_changes_nothing(clean):
     with Terminal("config", "apply", f"{VISITS}=7", *clean.by_config) as terminal:
         terminal.until(b"Apply?")
+        terminal.asleep()
         terminal.type(b"\x03")
         assert terminal.ended() == 1
         assert b"Aborted!" in terminal.out and b"Traceback" not in terminal.out

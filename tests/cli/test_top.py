@@ -14,6 +14,7 @@ import termios
 import time
 import unicodedata
 
+import psutil
 import pytest
 from rich.cells import cell_len
 from twisted.internet.defer import Deferred
@@ -448,6 +449,15 @@ class Terminal:
             if select.select([self.ours], [], [], 0.1)[0]:
                 self.out += os.read(self.ours, 65_536)
         return self.out[start:]
+
+    def asleep(self, limit=30.0):
+        """Wait until it waits for a key, and does nothing else. A signal between what asks for one and the call that
+        reads it is lost in the C library; a person presses later than that, and again."""
+        deadline, before, its = time.monotonic() + limit, None, psutil.Process(self.process.pid)
+        while (used := its.cpu_times()) != before or its.status() != psutil.STATUS_SLEEPING:
+            assert time.monotonic() < deadline, self.out[-3000:]
+            before = used
+            time.sleep(0.2)
 
     def ended(self, limit=30.0):
         """Its exit status, once it has ended; the rest is read."""
