@@ -452,7 +452,6 @@ class AdminSite(Site):
                 request.channel.persistent = 0
         self._write(request, reply)
 
-
     def _told_on_page(self, request: Any, problem: Problem) -> Reply | None:
         """For who asked for a page in a browser; None where it is a script that asks, or a part of a page."""
         path = request.uri.partition(b"?")[0].decode("ascii", "replace")

@@ -23,6 +23,7 @@ from p2pframe.interfaces.inspect import DEEPEST, LONGEST_TEXT, MOST_VALUES
 from p2pframe.model import PeerAddress, SessionId, SessionSnapshot, Slot
 from p2pframe.testing.conformance.line_inspector import StandInInspectable, StandInInspector
 from p2pframe.testing.context import FakeContext, result_of
+from tests.admin.web import next_turn
 
 PEER = "/api/v1/peers/net/1/inspect"
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>{{7*7}}\"'&amp;"
@@ -130,15 +131,6 @@ class Slow:
         api = SimpleNamespace(context=self.world.context, session_of=lambda call: ("net", SessionId(1)), view=view)
         self.inspector = Inspector(api, maker, self.world.inspections)
 
-    def next_turn(self):
-        """What is to be done now, and no further; how long it takes."""
-        start = self.clock.seconds()
-        for call in [one for one in self.clock.getDelayedCalls() if one.getTime() <= start]:
-            self.clock.calls.remove(call)
-            call.called = 1
-            call.func(*call.args, **call.kw)
-        return self.clock.seconds() - start
-
 
 def test_a_search_through_many_messages_lets_others_have_their_turn(monkeypatch):
     slow = Slow(monkeypatch, 300)
@@ -147,7 +139,7 @@ def test_a_search_through_many_messages_lets_others_have_their_turn(monkeypatch)
     slow.world.taps[1]("in", b"tx number 300 again\n")
     turns = []
     while not answer.called:
-        turns.append(slow.next_turn())
+        turns.append(next_turn(slow.clock))
     assert [one.number for one in result_of(answer).messages] == [300], "of those that there were when it began"
     assert slow.searched == 200
     assert len(turns) >= 30 and max(turns) <= SLICE + 0.001 + 1e-9

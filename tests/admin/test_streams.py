@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 
 from p2pframe.admin.slices import SLICE
 from p2pframe.admin.stream import Source, Streams
-from tests.admin.web import VIEWER
+from tests.admin.web import VIEWER, next_turn
 
 STREAM = "/api/v1/events/stream"
 AS_VIEWER = {"authorization": f"Bearer {VIEWER}"}
@@ -251,15 +251,6 @@ class Reader:
         self.data += data
         self.clock.rightNow += 0.0005
 
-    def next_turn(self):
-        """What is to be done now and no further; how long that takes."""
-        start = self.clock.seconds()
-        for call in [one for one in self.clock.getDelayedCalls() if one.getTime() <= start]:
-            self.clock.calls.remove(call)
-            call.called = 1
-            call.func(*call.args, **call.kw)
-        return self.clock.seconds() - start
-
 
 def test_what_was_missed_is_written_in_slices_and_what_happens_meanwhile_comes_after_it():
     reader = Reader(1000)
@@ -268,12 +259,12 @@ def test_what_was_missed_is_written_in_slices_and_what_happens_meanwhile_comes_a
     while ids(reader)[-1] < 1001:
         if len(turns) == 20:
             reader.happen()
-        turns.append(reader.next_turn())
+        turns.append(next_turn(reader.clock))
     assert ids(reader) == list(range(1, 1002))
     assert max(turns) <= SLICE + 0.0005 + 1e-9 and len(turns) > 100
     reader.happen()
     assert ids(reader)[-1] == 1002
-    reader.next_turn()
+    next_turn(reader.clock)
     assert len(reader.clock.getDelayedCalls()) == 1, "nothing but its sign of life is to come"
 
 
@@ -282,7 +273,7 @@ def test_a_stream_that_ends_while_it_catches_up_leaves_nothing_behind():
     stream = reader.begin()
     stream.pauseProducing()
     written = len(reader.data)
-    reader.next_turn()
+    next_turn(reader.clock)
     assert len(reader.data) == written, "there is no room"
     stream.resumeProducing()
     assert len(reader.data) > written
@@ -293,7 +284,7 @@ def test_a_stream_that_ends_while_it_catches_up_leaves_nothing_behind():
 def test_what_does_not_fit_is_passed_over_once():
     reader = Reader(10_000, wants=lambda one: one.number % 1000 == 0)
     reader.begin()
-    reader.next_turn()
+    next_turn(reader.clock)
     assert ids(reader) == list(range(1000, 10_001, 1000))
     # In the middle of a hundred its time was up.
     assert reader.looked_at <= 10_100
