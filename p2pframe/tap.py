@@ -28,6 +28,7 @@ from twisted.python.failure import Failure
 
 from p2pframe.config import NodeSettings, NodeSpec, load
 from p2pframe.errors import ConfigError, P2PFrameError, RestartNeeded, StartError
+from p2pframe.garbage import Pace
 from p2pframe.logs import NodeLog, Output
 from p2pframe.notify import notify
 
@@ -86,6 +87,7 @@ class NodeService(Service):
         self.failed = ""
         self.starting: Deferred[None] | None = None
         self._sweep: LoopingCall | None = None
+        self._pace = Pace()
         self._reloading = False
         self._stderr: int | None = os.dup(2) if self.daemon else None
         self._log_file: Path | None = None
@@ -185,6 +187,7 @@ class NodeService(Service):
         raise SystemExit(1)
 
     def _started(self, _: None) -> None:
+        self._pace.begin()
         self._tell_parent()
         notify(f"READY=1\nMAINPID={os.getpid()}")
 
@@ -259,6 +262,7 @@ class NodeService(Service):
     def _stopped(self, result: object) -> None:
         if isinstance(result, Failure):
             self.log.failure("the node did not stop cleanly", result)
+        self._pace.end()
         if self._sweep is not None and self._sweep.running:
             self._sweep.stop()
         self.node_log.close(time.time())
