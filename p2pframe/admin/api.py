@@ -332,7 +332,9 @@ class Api:
     def audited(self, call: Call) -> values.Events:
         """The latest changes."""
         cursor = _cursor(call.query.cursor)
-        found = self.audit.since(place(cursor[0], self.audit.latest(1)) if cursor else 0, call.query.limit)
+        # A number that is still to come is of the time before a restart: all that is kept is new.
+        after = cursor[0] if cursor and cursor[0] <= self.audit.newest else 0
+        found = self.audit.since(after, call.query.limit)
         full = len(found) == call.query.limit
         return values.Events(events=list(found), next=_next([found[-1].number]) if full else None)
 

@@ -76,7 +76,7 @@ class Pages:
             "config.html", call, "/config", title="Config", text=text, settings=config.settings,
             changed=config.changed, versions=self._api.history(call).versions,
             plugins=self._api.plugins(call).plugins,
-            audited=self._api.audit.latest(_AUDITED),
+            audited=self._api.audit.changes(_AUDITED), entered=self._api.audit.access(_ENTERED),
         )  # fmt: skip
 
     def plugin(self, call: Call) -> Made:
@@ -102,8 +102,8 @@ class Pages:
         return [one.name for one in self._api.view.networks()]
 
 
-_AUDITED = 100
-"""Lines of the audit log that the page of the configuration shows."""
+_AUDITED, _ENTERED = 100, 20
+"""Lines of the audit log that the page of the configuration shows: changes, and log-ins."""
 
 
 class _PeersQuery(values.PeersQuery):

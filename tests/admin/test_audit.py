@@ -23,7 +23,7 @@ def lines(path):
 def test_a_line_of_json_for_each_change(tmp_path):
     audit = Audit(tmp_path / "audit")
     audit.note(call(), "banned", subject="192.0.2.9", reason="a\nb\x1b[31m", seconds=5.0)
-    audit.note(call(who=""), "logged out", session=7, network="net")
+    audit.note(call(who=""), "disconnected", session=7, network="net")
     one, other = lines(tmp_path / "audit")
     assert one["fields"] == {"who": "token x", "subject": "192.0.2.9", "reason": "a\nb\x1b[31m", "seconds": 5.0}
     assert (one["address"], one["time"], one["kind"]) == ("192.0.2.1", 1000.0, "banned")
@@ -71,17 +71,33 @@ def test_a_flood_of_refusals_pushes_out_nothing_and_is_counted(tmp_path):
     audit.note(call(), "banned", subject="192.0.2.9")
     for number in range(100_000):
         audit.note(call(1000.0 + number / 10_000), "login refused", reason="unknown")
-    assert path.stat().st_size < 20_000
-    kinds = [line["kind"] for line in lines(path)]
-    assert kinds[0] == "banned" and kinds.count("login refused") == 20
+    access = tmp_path / "access.jsonl"
+    assert access.stat().st_size < 20_000 and len(lines(path)) == 1
+    assert [line["kind"] for line in lines(access)] == ["login refused"] * 20
     assert audit.since(0, 100)[0].kind == "banned"
     audit.note(call(1100.0), "login refused", reason="unknown")
-    assert lines(path)[-1]["fields"]["left_out"] == 100_000 - 20
+    assert lines(access)[-1]["fields"]["left_out"] == 100_000 - 20
     for number in range(300):
         audit.note(call(2000.0 + number * 60), "login refused", reason="unknown")
     kept = audit.since(0, 100_000)
     assert kept[0].kind == "banned" and len(kept) <= 10 + 100
     assert [row.number for row in kept] == sorted(row.number for row in kept)
+
+
+def test_who_logs_in_all_the_time_pushes_out_no_change(tmp_path):
+    path = tmp_path / "audit"
+    audit = Audit(path, kept=10, largest=20_000)
+    audit.note(call(), "banned", subject="192.0.2.9")
+    for _ in range(1000):
+        audit.note(call(), "logged in", by="key")
+        audit.note(call(), "logged out")
+    assert [line["kind"] for line in lines(path)] == ["banned"] and not (tmp_path / "audit.1").exists()
+    access = tmp_path / "access.jsonl"
+    assert (access.stat().st_size <= 20_000) and access.stat().st_mode & 0o777 == 0o600
+    assert [row.kind for row in audit.changes(5)] == ["banned"]
+    assert [row.kind for row in audit.access(2)] == ["logged out", "logged in"]
+    kept = audit.since(0, 10_000)
+    assert kept[0].kind == "banned" and len(kept) <= 1 + 100
 
 
 @pytest.mark.parametrize("step", [1, 7])
@@ -102,13 +118,14 @@ async def test_every_change_is_told_with_who_made_it(web):
     await web.ask("POST", "/api/v1/bans", body=body, **web.viewer)
     await web.ask("POST", "/api/v1/bans/lift", body={"subject": "192.0.2.9"}, **web.operator)
     await web.ask("POST", "/api/v1/peers/net/1/disconnect", body={"reason": "why"}, **web.operator)
-    told = [(line["kind"], line["fields"]["who"]) for line in lines(web.context.data_dir / "audit.jsonl")]
-    assert told == [
-        ("logged in", "a person"), ("login refused", "nobody"), ("banned", "a person"), ("unbanned", "token operator"),
-        ("disconnected", "token operator"),
-    ]  # fmt: skip
+    access, told = (
+        [(line["kind"], line["fields"]["who"]) for line in lines(web.context.data_dir / name)]
+        for name in ("access.jsonl", "audit.jsonl")
+    )
+    assert access == [("logged in", "a person"), ("login refused", "nobody")]
+    assert told == [("banned", "a person"), ("unbanned", "token operator"), ("disconnected", "token operator")]
     shown = (await web.ask("GET", "/api/v1/audit", **web.viewer)).json["events"]
-    assert [one["kind"] for one in shown] == [kind for kind, _ in told]
+    assert [one["kind"] for one in shown] == [kind for kind, _ in access + told]
 
 
 @pytest_twisted.ensureDeferred
@@ -119,6 +136,7 @@ async def test_the_page_of_the_configuration_shows_it_newest_first_and_bounded(w
         assert (await web.ask("POST", "/api/v1/bans", body=body, **headers)).status == 204
     page = (await web.ask("GET", "/config", **headers)).body.decode()
     shown = re.findall(r'data-key="audit (\d+)"', page)
+    assert shown.pop() == "1" and page.index("Log-ins") < page.index('data-key="audit 1"')
     assert shown == [str(number) for number in range(106, 6, -1)]
     assert "192.0.2.104" in page and "192.0.2.4<" not in page
     assert "<b>why" not in page and "&lt;b&gt;why" in page

@@ -559,7 +559,7 @@ async def test_secrets_are_in_no_answer_no_log_and_no_audit(web):
                 answer = await web.ask(route.method, path, body=body, **headers)
                 shown.append(answer.body + repr(answer.headers).encode())
             shown.append((await web.ask("GET", "/api/v1/events?limit=c4nary", **headers)).body)
-        files = b"".join((web.context.data_dir / name).read_bytes() for name in ("audit.jsonl", "url"))
+        files = b"".join((web.context.data_dir / name).read_bytes() for name in ("audit.jsonl", "access.jsonl", "url"))
         logged = "".join(eventAsText(event) + repr(event) for event in events).encode()
         everything = b"".join(shown) + files + logged
         for secret in secrets:

@@ -68,7 +68,7 @@ class Nodes:
         self.by_token = ("--url", self.url, "--token-file", viewer)
 
     def audited(self) -> list[str]:
-        lines = (self.ours.data_dir).rglob("audit.jsonl")
+        lines = (self.ours.data_dir).rglob("access.jsonl")
         return [json.loads(line)["kind"] for path in lines for line in path.read_text().splitlines()]
 
 
