@@ -14,12 +14,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 HERE = Path(__file__).parent
 LOOPBACK = "127.0.0.1"
+_FIRST, *_OTHERS = sorted(os.sched_getaffinity(0))
 _TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
 
 
@@ -32,6 +35,16 @@ def free_port() -> int:
     with socket.create_server((LOOPBACK, 0)) as server:
         port: int = server.getsockname()[1]
         return port
+
+
+@contextmanager
+def off_the_first() -> Iterator[None]:
+    """This process, and those that it starts meanwhile, leave the first processor free, where there are more."""
+    os.sched_setaffinity(0, _OTHERS or {_FIRST})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, {_FIRST, *_OTHERS})
 
 
 def cpu_of(pid: int) -> float:
@@ -67,6 +80,12 @@ class Program:
     def cpu(self) -> float:
         """Seconds of CPU used so far."""
         return cpu_of(self.process.pid)
+
+    def alone(self) -> None:
+        """Run on the first processor, which `off_the_first` keeps free of others; its threads of before, too."""
+        if _OTHERS:
+            for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
+                os.sched_setaffinity(int(thread.name), {_FIRST})
 
     @property
     def memory(self) -> int:

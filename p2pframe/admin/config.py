@@ -148,7 +148,7 @@ class AdminConfig(PluginConfig):
         label="requests",
     )
     refresh_share: float = bound(
-        0.015,
+        0.01,
         gt=0,
         le=1,
         description="Share of a CPU that the open pages of each role may take to refresh themselves.",
