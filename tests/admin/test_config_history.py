@@ -111,3 +111,30 @@ def test_the_page_says_what_can_not_be_undone(node):
     node.reload()
     shown = node.ask_now(path="/config", authorization=f"Bearer {OPERATOR}").body
     assert b"Undo change 1 and" not in shown and b"the file was read again since" in shown
+
+
+def test_a_value_that_equals_the_files_is_taken_back(node):
+    def row():
+        return next(one for one in node.get("/config")["settings"] if one["path"] == TICK)
+
+    theirs = row()
+    node.post("apply", values={VISITS: 7, TICK: "3s"})
+    node.post("apply", values={VISITS: 7, TICK: "2s"})
+    assert node.post("check", values={VISITS: 7}, based_on=node.changed) == []
+    assert node.post("apply", values={VISITS: 7}, based_on=node.changed) == []
+    assert node.changed == {VISITS: 7}
+    assert row() == theirs
+    assert node.undoable[3]
+
+
+def test_a_value_is_taken_back_after_the_file_has_come_to_say_the_same(node):
+    node.post("apply", values={VISITS: 7})
+    path = node.node_host.node.spec.path
+    before = path.read_text()
+    path.write_text(before.replace("  chat:\n", "  chat:\n    limits: {visits: 7}\n"))
+    assert path.read_text() != before
+    assert node.post("check", values={}, based_on=node.changed) == []
+    assert node.post("apply", values={}, based_on=node.changed) == []
+    assert node.changed == {}
+    node.reload()
+    assert node.post("check", values={VISITS: 8}) == [f"{VISITS}: 7 -> 8"]

@@ -130,6 +130,44 @@ def test_a_value_is_taken_back(ours: AdminNode, visit: Callable[..., Visit]) -> 
     value_of(page, VISITS, "32")
 
 
+def test_a_value_that_equals_the_files_is_taken_back(
+    ours: AdminNode, visit: Callable[..., Visit], screenshots: Path
+) -> None:
+    there = visit(ours, viewport={"width": 360, "height": 900})
+    page = there.at("/config")
+    for value in ("7", "32"):
+        change(page, VISITS, value)
+        page.click("#ask-apply button[value=yes]")
+        value_of(page, VISITS, value)
+    row = page.locator(f'tr[data-key="{VISITS}"]')
+    assert "set here" in row.inner_text()
+    # To set it once more is still nothing.
+    change(page, VISITS, "32")
+    page.locator("#done", has_text="That changes nothing.").wait_for()
+    page.click(f'[aria-label="Take back {VISITS}"]')
+    page.locator("#done", has_text="The value stays 32; it is the file's again.").wait_for()
+    assert page.locator("dialog[open]").count() == 0, "no value differs: there is nothing to ask"
+    row.locator("td:nth-child(3)", has_not_text="set here").wait_for()
+    value_of(page, VISITS, "32")
+    nothing_is_set(page)
+    page.screenshot(path=screenshots / "config-takeback-360.png")
+    assert overflow(there) == ""
+    assert faults(there) == []
+
+
+def test_a_value_that_the_file_has_come_to_say_is_taken_back(ours: AdminNode, visit: Callable[..., Visit]) -> None:
+    page = visit(ours).at("/config")
+    change(page, VISITS, "7")
+    page.click("#ask-apply button[value=yes]")
+    value_of(page, VISITS, "7")
+    before = ours.path.read_text()
+    ours.path.write_text(before.replace("  bitcoin:\n", "  bitcoin:\n    limits: {visits: 7}\n"))
+    assert ours.path.read_text() != before
+    page.click(f'[aria-label="Take back {VISITS}"]')
+    page.locator("#done", has_text="The value stays 7; it is the file's again.").wait_for()
+    nothing_is_set(page)
+
+
 def test_a_plugins_page_is_in_the_menu(ours: AdminNode, visit: Callable[..., Visit], screenshots: Path) -> None:
     there = visit(ours)
     page = there.at("/")

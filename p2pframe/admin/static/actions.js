@@ -62,9 +62,11 @@ const ACTIONS = {
     return set({ ...changed, [path]: plainly(given.value.trim()) }, changed);
   },
   async takeback({ path }) {
-    const { changed } = await ask("GET", "/api/v1/config");
+    const { changed, settings } = await ask("GET", "/api/v1/config");
+    if (!Object.hasOwn(changed, path)) return "That changes nothing.";
     const { [path]: _, ...rest } = changed;
-    return set(rest, changed);
+    const value = settings.find((one) => one.path === path)?.value ?? "-";
+    return set(rest, changed, `The value stays ${value}; it is the file's again.`);
   },
   async rollback({ number }) {
     const { versions } = await ask("GET", "/api/v1/config/history");
@@ -96,12 +98,14 @@ async function agreed(values, based_on) {
 }
 
 // Set all these values, and only these, over what the file says: checked first, shown, then applied. Refused where
-// something else than `based_on` is set by then.
-async function set(values, based_on) {
+// something else than `based_on` is set by then. Where no value differs it is done only if there is something to say of
+// that, `same`, and without a question.
+async function set(values, based_on, same = "") {
   const differences = await agreed(values, based_on);
-  if (!differences?.length) return differences ? "That changes nothing." : "";
-  await ask("POST", "/api/v1/config/apply", { values, based_on });
-  return `Changed: ${differences.join("; ")}.`;
+  if (!differences) return "";
+  if (!differences.length && !same) return "That changes nothing.";
+  const applied = await ask("POST", "/api/v1/config/apply", { values, based_on });
+  return applied.differences.length ? `Changed: ${applied.differences.join("; ")}.` : same || "That changes nothing.";
 }
 
 export async function act(button) {
