@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from p2pframe.cli.remote.asking import NETWORK, Asked, find, reaching, read, sole_network
+from p2pframe.cli.remote.asking import NETWORK, Asked, agreed, find, reaching, read, sole_network
 from p2pframe.cli.remote.config import config
 from p2pframe.cli.remote.log import events, log
 from p2pframe.cli.remote.top import top
@@ -83,9 +83,13 @@ def bans(**given: Any) -> None:
 @click.option("--for", "duration", default="24h", show_default=True, help="How long: 30min, 24h, 7d.")
 @click.option("--reason", default="by hand", show_default=True, help="For the list of bans and the audit log.")
 @click.option("--scope", default="node", show_default=True, help="A network's name, or node for all.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask; --json does not either.")
 @reaching
-def ban(subject: str, duration: str, reason: str, scope: str, **given: Any) -> None:
-    """Keep SUBJECT out and end its sessions: an address, a network (192.0.2.0/24) or id: and hex."""
+def ban(subject: str, duration: str, reason: str, scope: str, yes: bool, **given: Any) -> None:
+    """Keep SUBJECT out and end its sessions: an address, a network (192.0.2.0/24) or id: and hex.
+
+    It asks first where the network is wider than a /8 of IPv4 or a /16 of IPv6.
+    """
     from pydantic_core import PydanticCustomError
 
     from p2pframe.plugin import parse_duration
@@ -96,7 +100,15 @@ def ban(subject: str, duration: str, reason: str, scope: str, **given: Any) -> N
         raise click.BadParameter(str(error), param_hint="--for") from None
     node = Asked(given)
     body = {"subject": subject, "duration": seconds, "reason": reason, "scope": scope}
-    answer = node.ask(lambda client: client.post("/bans", body))
+
+    async def work(client: Client) -> Any:
+        from p2pframe.cli.remote.wide import refuses
+
+        if not yes and not node.as_json and (much := refuses(subject)):
+            agreed(f"This refuses {much}{'' if scope == 'node' else f' in {scope}'}. Ban?")
+        return await client.post("/bans", body)
+
+    answer = node.ask(work)
     if not node.printed(answer):
         click.echo(f"{subject} is kept out for {duration}")
 

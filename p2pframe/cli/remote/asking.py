@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -83,6 +84,15 @@ def read(model: type[Model], answer: object) -> Model:
         raise click.ClickException(
             "the node's answer is none that this version of p2pframe knows: --json prints it as it is"
         ) from None
+
+
+def agreed(question: str) -> None:
+    """Ask; ends the command where the answer is no. Ctrl-C is Python's own meanwhile: the reactor waits for us."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        click.confirm(question, abort=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 async def sole_network(client: Client, network: str | None) -> str:

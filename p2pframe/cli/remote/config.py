@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from p2pframe.cli.remote.asking import Asked, reaching, read
+from p2pframe.cli.remote.asking import Asked, agreed, reaching, read
 
 if TYPE_CHECKING:
     from p2pframe.cli.remote.client import Client
@@ -99,7 +98,7 @@ def apply_(wanted: Sequence[tuple[str, Plain]], take_back: Sequence[str], yes: b
         if not yes and not node.as_json:
             answer = await client.post("/config/check", {"values": values})
             _tell(_differences(answer), "no value in force would change")
-            _agreed()
+            agreed("Apply?")
         return await client.post("/config/apply", {"values": values, "based_on": changed})
 
     answer = node.ask(work)
@@ -130,7 +129,7 @@ def rollback(number: int, yes: bool, **given: Any) -> None:
                 wanted["based_on"] = versions[-1].changed
                 answer = await client.post("/config/check", {"values": version.before, "based_on": wanted["based_on"]})
                 _tell(_differences(answer), "no value in force would change")
-                _agreed("Undo?")
+                agreed("Undo?")
         return await client.post("/config/rollback", wanted)
 
     answer = node.ask(work)
@@ -196,12 +195,3 @@ def _tell(differences: Sequence[str], none: str) -> None:
 
     for line in differences or [none]:
         click.echo(printable(line))
-
-
-def _agreed(question: str = "Apply?") -> None:
-    """Ask; ends the command where the answer is no. Ctrl-C is Python's own meanwhile: the reactor waits for us."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        click.confirm(question, abort=True)
-    finally:
-        signal.signal(signal.SIGINT, before)
