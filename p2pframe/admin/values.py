@@ -11,6 +11,10 @@ from pydantic_core import PydanticCustomError
 from p2pframe.admin.routes import Closed
 from p2pframe.admin.values_limits import Limit
 
+LONGEST_BAN = 1e9
+"""Seconds that a ban lasts at most."""
+LONGEST_CAPTURE = 86_400
+"""Seconds that a capture is asked for at most."""
 Short = Annotated[str, StringConstraints(max_length=200)]
 Cursor = Annotated[str, StringConstraints(pattern=r"^\[(0|[1-9][0-9]{0,14})\]$")]
 PeersCursor = Annotated[str, StringConstraints(pattern=r'^\["[a-z0-9-]{1,63}",(0|[1-9][0-9]{0,14})\]$')]
@@ -220,7 +224,7 @@ class Protect(Closed):
 class Capture(Closed):
     """For how many seconds a session's messages are written down."""
 
-    seconds: float = Field(gt=0, le=86_400)
+    seconds: float = Field(gt=0, le=LONGEST_CAPTURE)
 
 
 class Captured(Closed):
@@ -264,7 +268,7 @@ class Ban(Closed):
     """Who is kept out: an address, a network (`192.0.2.0/24`) or `id:` and hex; `scope` is a network's name or node."""
 
     subject: Short
-    duration: float = Field(gt=0, le=1e9)
+    duration: float = Field(gt=0, le=LONGEST_BAN)
     reason: Annotated[str, StringConstraints(min_length=1, max_length=500)]
     scope: Short = "node"
 

@@ -50,7 +50,6 @@ def test_refusals_are_one_sentence(nodes, session):
     assert "there is no peer 99999" in refused("capture", "start", "99999", *nodes.by_config)
     assert "operator" in refused("capture", "list", *nodes.by_token)
     assert "operator" in refused("capture", "start", session, *nodes.by_token)
-    assert "seconds: " in refused("capture", "start", session, "--for", "7d", *nodes.by_config)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +58,16 @@ def test_refusals_are_one_sentence(nodes, session):
 def test_what_is_not_understood_has_status_2(words):
     status, out, err = run("capture", *words, "-c", "x")
     assert (status, out) == (2, "") and "Error: " in err
+
+
+def test_for_how_long_is_said_before_the_node_is_asked(wrong):
+    words = wrong(said({"name": NAME}))
+    for length, why in (("48h", "at most 24 hours"), ("86401s", "at most 24 hours"), ("0s", "more than 0")):
+        status, out, err = run("capture", "start", "bitcoin/1", "--for", length, *words)
+        assert (status, out) == (2, "") and "\nError: Invalid value for --for: " in err, err
+        assert err.endswith(f"{why}\n"), err
+    assert wrong.seen == []
+    assert good("capture", "start", "bitcoin/1", "--for", "24h", *words)
 
 
 def binary(data, **changes):

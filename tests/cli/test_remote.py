@@ -209,6 +209,16 @@ def test_what_is_not_understood_has_status_2(words):
     assert (status, out) == (2, "") and "Error: " in err
 
 
+def test_a_ban_is_as_long_as_the_node_takes_it(wrong):
+    words = wrong(said({}))
+    for length, why in (("20000d", "at most 11574 days"), ("11575d", "at most 11574 days"), ("0", "more than 0")):
+        status, out, err = run("ban", "192.0.2.1", "--for", length, *words)
+        assert (status, out) == (2, "") and "\nError: Invalid value for --for: " in err, err
+        assert err.endswith(f"{why}\n"), err
+    assert wrong.seen == []
+    assert good("ban", "192.0.2.1", "--for", "11574d", *words)
+
+
 PROBLEM = {"type": "about:blank", "title": "Conflict", "status": 409, "detail": "no\x1b[2Jway"}
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from p2pframe.cli.remote.asking import NETWORK, Asked, agreed, find, reaching, read, sole_network
+from p2pframe.cli.remote.asking import NETWORK, Asked, agreed, find, lasting, reaching, read, sole_network
 from p2pframe.cli.remote.config import config
 from p2pframe.cli.remote.log import events, log
 from p2pframe.cli.remote.top import top
@@ -90,14 +90,9 @@ def ban(subject: str, duration: str, reason: str, scope: str, yes: bool, **given
 
     It asks first where the network is wider than a /8 of IPv4 or a /16 of IPv6.
     """
-    from pydantic_core import PydanticCustomError
+    from p2pframe.admin.values import LONGEST_BAN
 
-    from p2pframe.plugin import parse_duration
-
-    try:
-        seconds = parse_duration(duration)
-    except (PydanticCustomError, ValueError) as error:
-        raise click.BadParameter(str(error), param_hint="--for") from None
+    seconds = lasting(duration, LONGEST_BAN)
     node = Asked(given)
     body = {"subject": subject, "duration": seconds, "reason": reason, "scope": scope}
 

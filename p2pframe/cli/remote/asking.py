@@ -86,6 +86,24 @@ def read(model: type[Model], answer: object) -> Model:
         ) from None
 
 
+def lasting(duration: str, longest: float) -> float:
+    """The seconds of `--for`; the command ends where it is no time, none at all, or longer than the node takes."""
+    from pydantic_core import PydanticCustomError
+
+    from p2pframe.plugin import parse_duration
+
+    try:
+        seconds = parse_duration(duration)
+    except (PydanticCustomError, ValueError) as error:
+        raise click.BadParameter(str(error), param_hint="--for") from None
+    if seconds <= 0:
+        raise click.BadParameter("it has to be more than 0", param_hint="--for")
+    if seconds > longest:
+        most = f"{longest // 86_400:g} days" if longest > 86_400 else f"{longest // 3600:g} hours"
+        raise click.BadParameter(f"at most {most}", param_hint="--for")
+    return seconds
+
+
 def agreed(question: str) -> None:
     """Ask; ends the command where the answer is no. Ctrl-C is Python's own meanwhile: the reactor waits for us."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

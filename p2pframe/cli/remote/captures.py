@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import click
 
-from p2pframe.cli.remote.asking import NETWORK, Asked, find, reaching, read
+from p2pframe.cli.remote.asking import NETWORK, Asked, find, lasting, reaching, read
 
 if TYPE_CHECKING:
     from p2pframe.cli.remote.client import Client
@@ -38,14 +38,9 @@ def start(peer: str, duration: str, network: str | None, **given: Any) -> None:
 
     PEER is NETWORK/ID, an id or an address. It ends with the session, too, and where it is as large as it may be.
     """
-    from pydantic_core import PydanticCustomError
+    from p2pframe.admin.values import LONGEST_CAPTURE
 
-    from p2pframe.plugin import parse_duration
-
-    try:
-        seconds = parse_duration(duration)
-    except (PydanticCustomError, ValueError) as error:
-        raise click.BadParameter(str(error), param_hint="--for") from None
+    seconds = lasting(duration, LONGEST_CAPTURE)
     node = Asked(given)
 
     async def work(client: Client) -> Any:
