@@ -14,6 +14,7 @@ from p2pframe.interfaces import Alert
 from p2pframe.interfaces.node import DiscoveryStatus, NetworkView, SourceHolds
 from p2pframe.model import PeerAddress, SessionId, SessionSnapshot, Slot
 from p2pframe.testing.context import FakeContext
+from tests.admin.web import next_turn
 
 
 class World:
@@ -234,16 +235,6 @@ class ManySpies:
         self.world.clock.rightNow += 0.001
         return session(number % 250, "x", Slot.INBOUND, bytes_out=5_000_000, bytes_in=10_000)
 
-    def next_turn(self):
-        """What is to be done in the next turn of the reactor, and no further; how long that takes."""
-        clock = self.world.clock
-        start = clock.seconds()
-        for call in [one for one in clock.getDelayedCalls() if one.getTime() <= start]:
-            clock.calls.remove(call)
-            call.called = 1
-            call.func(*call.args, **call.kw)
-        return clock.seconds() - start
-
 
 def spies_of(alerts):
     return [int(one.text.split()[1]) for one in alerts.now() if one.name == "spies"]
@@ -260,7 +251,7 @@ def test_many_sessions_are_looked_over_in_slices_of_the_reactors_time_those_ther
         del many.live[number]
     turns = []
     while world.clock.getDelayedCalls():
-        turns.append(many.next_turn())
+        turns.append(next_turn(world.clock))
     assert spies_of(alerts) == [90]
     assert 15 <= len(turns) <= 90 / 4
     assert max(turns) <= SLICE + 0.001 + 1e-9
@@ -272,7 +263,7 @@ def test_a_look_over_sessions_never_meets_another_and_ends_with_the_alerts():
     many = ManySpies(world, 100)
     alerts.start()
     for _ in range(5):
-        many.next_turn()
+        next_turn(world.clock)
         alerts.look()
     assert many.looks == 1
     alerts.stop()
@@ -281,7 +272,7 @@ def test_a_look_over_sessions_never_meets_another_and_ends_with_the_alerts():
     alerts.start()
     assert many.looks == 2, "it was not judged to the end, so it is due"
     while len(world.clock.getDelayedCalls()) > 1:
-        many.next_turn()
+        next_turn(world.clock)
     assert spies_of(alerts) == [100]
     alerts.stop()
 

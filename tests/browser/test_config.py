@@ -150,6 +150,12 @@ def test_a_value_that_equals_the_files_is_taken_back(
     row.locator("td:nth-child(3)", has_not_text="set here").wait_for()
     value_of(page, VISITS, "32")
     nothing_is_set(page)
+    # So it is with the undo of that: what was set is set again, and equals the file's.
+    page.click('[aria-label="Undo change 3 and later ones"]')
+    page.locator("#done", has_text="Undone. No value in force is another for it.").wait_for()
+    row.locator("td:nth-child(3)", has_text="set here").wait_for()
+    page.click(f'[aria-label="Take back {VISITS}"]')
+    nothing_is_set(page)
     page.screenshot(path=screenshots / "config-takeback-360.png")
     assert overflow(there) == ""
     assert faults(there) == []

@@ -74,9 +74,9 @@ const ACTIONS = {
     if (!version?.undoable) throw new Error(`Change ${number} can't be undone: the file was read again after it, or it is too long ago.`);
     const based_on = versions.at(-1).changed;
     const differences = await agreed(version.before, based_on);
-    if (!differences?.length) return differences ? "That changes nothing." : "";
+    if (!differences) return "";
     await ask("POST", "/api/v1/config/rollback", { number: Number(number), based_on });
-    return `Undone: ${differences.join("; ")}.`;
+    return differences.length ? `Undone: ${differences.join("; ")}.` : "Undone. No value in force is another for it.";
   },
   async unban({ subject, scope }) {
     await ask("POST", "/api/v1/bans/lift", { subject, scope });
