@@ -162,6 +162,11 @@ class Admin:
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        # First: nobody gets a link to what is about to end.
+        try:
+            (self.context.data_dir / URL_FILE).unlink(missing_ok=True)
+        except OSError as error:
+            self.context.log.warn("the file {name} of the admin stays: {why}", name=URL_FILE, why=error.strerror)
         self.alerts.stop()
         self._lately.stop()
         if self._inspections is not None:

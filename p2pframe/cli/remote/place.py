@@ -55,9 +55,17 @@ def of_config(config: str) -> Place:
             raise NotFound(f"{config}: there is no application `admin`: add {{plugin: admin}}")
         path = DataDir(spec.node.data_dir).path_of("", "application.admin") / "key"
         key = read_private(path)
-        url = read_private(path.with_name("url")).decode()
     except FileNotFoundError as error:
         raise NotFound(f"{error.filename} is not there: has the node been started with this file?") from None
+    except P2PFrameError as error:
+        raise NotFound(str(error)) from None
+    try:
+        # The admin removes it when it stops.
+        url = read_private(path.with_name("url")).decode()
+    except FileNotFoundError:
+        raise NotFound(
+            f"the node of {config} does not run, or is just starting: start it with twistd p2pnode -c {config}"
+        ) from None
     except P2PFrameError as error:
         raise NotFound(str(error)) from None
     try:
