@@ -174,13 +174,16 @@ def test_a_value_that_the_file_has_come_to_say_is_taken_back(ours: AdminNode, vi
     nothing_is_set(page)
 
 
-def test_a_plugins_page_is_in_the_menu(ours: AdminNode, visit: Callable[..., Visit], screenshots: Path) -> None:
-    there = visit(ours)
+@pytest.mark.parametrize("width", [360, 1440])
+def test_a_plugins_page_is_in_the_menu(
+    ours: AdminNode, visit: Callable[..., Visit], screenshots: Path, width: int
+) -> None:
+    there = visit(ours, viewport={"width": width, "height": 900})
     page = there.at("/")
     page.click("nav a:has-text('Tips')")
     page.wait_for_url(ours.url + "/pages/tips")
     page.wait_for_selector("#live[data-state=live]")
     assert page.inner_text("td") == "bitcoin"
-    page.screenshot(path=screenshots / "plugin.png")
+    page.screenshot(path=screenshots / f"plugin-{width}.png")
     assert overflow(there) == ""
     assert faults(there) == []
