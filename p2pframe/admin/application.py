@@ -217,7 +217,9 @@ class Admin:
         names = {place, *self.config.hosts}
         if self.config.listen.host in ("127.0.0.1", "::1"):
             names |= {f"localhost:{port}", f"127.0.0.1:{port}", f"[::1]:{port}"}
-        return frozenset(names)
+        # A browser leaves out the port that goes without saying.
+        usual = ":443" if self.config.certificate is not None else ":80"
+        return frozenset(names | {name.removesuffix(usual) for name in names})
 
     def _key(self) -> bytes:
         path = self.context.data_dir / KEY_FILE

@@ -93,6 +93,14 @@ async def test_further_names_are_answered(webs):
     assert (await web.ask(host="node.example")).status == 421
 
 
+@pytest_twisted.ensureDeferred
+async def test_the_port_that_goes_without_saying_is_left_out_by_browsers(webs):
+    web = await webs(hosts=["node.example:80", "other.example:443"])
+    for host in ("node.example", "node.example:80"):
+        assert (await web.ask(host=host, origin=f"http://{host}")).status == 200
+    assert (await web.ask(host="other.example")).status == 421, "that is the other scheme's"
+
+
 @pytest.mark.parametrize(
     "name", ["Host", "Origin", "Sec-Fetch-Site", "Authorization", "Cookie", "X-CSRF-Token", "Content-Type"]
 )
