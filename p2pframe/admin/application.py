@@ -126,7 +126,7 @@ class Admin:
             context.entropy.bytes(16).hex(),
         )  # fmt: skip
         sections: list[Section] = [
-            api, Pages(api, maker), PeerStories(api, maker), Logs(self._view, api.streams, maker),
+            api, Pages(api, maker), PeerStories(api, maker), Logs(self._view, api.streams, maker, api.all_alerts),
         ]  # fmt: skip
         sections += [
             PropagationSection(self._view, maker), DiscoverySection(self._view, maker, api.node),

@@ -1,9 +1,9 @@
-"""The log: its latest lines, by level, namespace and text, and as they come."""
+"""The log: its latest lines, by level, namespace and text, and as they come. Its page has the alerts, too."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 from urllib.parse import urlencode
 
@@ -14,6 +14,7 @@ from p2pframe.admin.routes import Call, Route
 from p2pframe.admin.section import Maker
 from p2pframe.admin.server import Streaming
 from p2pframe.admin.stream import Source, Streams, resumed
+from p2pframe.admin.values import Alerts
 from p2pframe.interfaces import INodeView, LogLine
 from p2pframe.interfaces.node import LOG_LEVELS
 
@@ -27,8 +28,11 @@ _STREAM = "/api/v1/logs/stream"
 class Logs:
     """The section of the log."""
 
-    def __init__(self, view: INodeView, streams: Streams, maker: Maker) -> None:
+    def __init__(
+        self, view: INodeView, streams: Streams, maker: Maker, alerts: Callable[[Call], Alerts]
+    ) -> None:
         self._view = view
+        self._alerts = alerts
         self._streams = streams
         self._maker = maker
 
@@ -69,6 +73,7 @@ class Logs:
             "logs.html", call, "/logs", title="Logs", lines=Lazily(found, row), levels=LOG_LEVELS, chosen=chosen,
             namespaces=spaces, least=self._least(), older=urlencode({**chosen, "cursor": more}) if more else "",
             latest=asked.cursor is None, here=urlencode(chosen), stream=f"{_STREAM}?{urlencode(chosen)}",
+            alerts=self._alerts(call),
         )  # fmt: skip
 
     def _found(

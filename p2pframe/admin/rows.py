@@ -116,7 +116,8 @@ def past_alert(one: Over) -> values.PastAlert:
     """An alert that held."""
     of = one.alert
     return values.PastAlert(
-        name=of.name, critical=of.critical, network=of.network, text=of.text, began=one.began, ended=one.ended
+        name=of.name, critical=of.critical, network=of.network, text=of.text, runbook=of.runbook, began=one.began,
+        ended=one.ended,
     )  # fmt: skip
 
 

@@ -109,6 +109,7 @@ class PastAlert(Closed):
     critical: bool
     network: str
     text: str
+    runbook: str
     began: float
     ended: float
 

@@ -1,11 +1,14 @@
 """The log in the admin: by level, namespace and text, a page at a time, and live; whatever is in it is data."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 import pytest_twisted
 
+from p2pframe.admin.alerts import LOOK
 from p2pframe.admin.logs import LINES
+from p2pframe.interfaces import Alert, IAlerts
 from tests.admin.test_streams import AS_VIEWER, ids, opened
 
 STREAM = "/api/v1/logs/stream"
@@ -108,3 +111,27 @@ async def test_whatever_is_in_a_line_is_text(webs):
     assert "&lt;img src=x onerror=alert(1)&gt;" in page
     page = (await web.ask("GET", "/logs?text=%22%3E%3Cimg%20src%3Dx%3E&namespace=%27%22%3E%3Cb%3E", **headers)).body
     assert b"<img src=x" not in page and b"<b>" not in page
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_page_has_the_alerts_that_hold_and_those_that_are_over_with_what_to_do(web, monkeypatch):
+    alerts = []
+    monkeypatch.setattr(web.view, "providers", lambda interface: (
+        [("watch", SimpleNamespace(alerts=lambda: alerts))] if interface is IAlerts else []
+    ))  # fmt: skip
+
+    async def later():
+        web.clock.advance(LOOK)
+        return (await web.ask("GET", "/logs", **web.viewer)).body.decode()
+
+    assert "No alert holds." in await later()
+    alerts.append(Alert("odd", False, "", "Something <b>odd</b>.", "Look at it."))
+    page = await later()
+    assert "No alert holds." not in page
+    assert page.index("Something &lt;b&gt;odd&lt;/b&gt;.") < page.index("Look at it.") < page.index("Past alerts:")
+    alerts.clear()
+    page = await later()
+    assert page.index("No alert holds.") < page.index("Past alerts:") < page.index("Something &lt;b&gt;odd")
+    assert "Look at it." in page
+    over = (await web.ask("GET", "/api/v1/alerts", **web.viewer)).json["past"]
+    assert (over[0]["name"], over[0]["runbook"]) == ("odd", "Look at it.")
