@@ -118,7 +118,10 @@ class Loaded:
         self._program = stack.enter_context(node(folder, rest, f", plugin_path: ['{HERE / 'plugins'}']"))
         greeted(self._program).close()
         self._peers = stack.enter_context(asked("busy_peers", self._program.port, SESSIONS, FLYING))
-        self._peers.said()
+        try:
+            self._peers.said()
+        except RuntimeError:
+            self._program.check(in_time=False)
         self._program.alone()
         if admin:
             self.tabs = stack.enter_context(asked("tabs", f"127.0.0.1:{port}", token, *PAGES))

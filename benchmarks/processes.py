@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -31,10 +32,15 @@ class Missing(Exception):
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.create_server((LOOPBACK, 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    """A port that nobody listens on now, and that no connection takes for its own end.
+
+    The kernel gives those from 32,768 on: who asks whether a program listens yet there may connect to himself, and keep
+    it from listening.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with suppress(OSError), socket.create_server((LOOPBACK, port)):
+            return port
 
 
 @contextmanager
