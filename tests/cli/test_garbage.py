@@ -61,4 +61,3 @@ def collections(taken):
 def test_pages_that_come_and_go_do_not_make_it_look_through_all_that_lives():
     assert collections(False) > 0, "by itself it does, or there is nothing to mend"
     assert collections(True) == 0
-
